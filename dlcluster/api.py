@@ -1,0 +1,191 @@
+"""``dlcluster.submit`` and ``dlcluster.open``: what the command line does, from Python."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlcluster.cluster.submit import dead_reason, put_claim, secret_values, send, storage_uri
+from dlcluster.cluster.submit import stop as stop_run
+from dlcluster.errors import ExitCode, RunEnded
+from dlcluster.results.follow import Update, follow
+from dlcluster.results.summary import results
+from dlcluster.spec import TrainJob, job_from_dict, job_warnings, load_job
+from dlcluster.store import Store, open_store
+from dlcluster.store.read import RunView, view
+from dlcluster.training.components import check_names
+
+if TYPE_CHECKING:
+    from dlcluster.store.objects import Objects
+
+
+def _quiet(line: str) -> None:
+    del line
+
+
+def load(
+    job: str | os.PathLike[str] | Mapping[str, Any] | TrainJob,
+    *,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+) -> TrainJob:
+    """Reads and checks a job, names and parameters of its components included.
+
+    Args:
+        job: Path of a job file, its content as a mapping, or a job.
+        overrides: Such as ``training.epochs=3``.
+        folder: Where the user's own modules are; default the current folder.
+
+    Raises:
+        JobFileError: With every fault.
+    """
+    where = folder or Path.cwd()
+    checks = [lambda raw: check_names(raw, where)]
+    if isinstance(job, TrainJob):
+        job = job.model_dump(mode="json")
+    if isinstance(job, Mapping):
+        return job_from_dict(job, checks=checks)
+    return load_job(job, overrides=overrides, checks=checks)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, wherever it is: everything about it is read from the store.
+
+    Attributes:
+        run_id: Its id.
+        objects: The store's objects.
+        warnings: What was said when it was submitted.
+    """
+
+    run_id: str
+    objects: Objects
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def view(self) -> RunView:
+        """The run as it is now."""
+        return view(self.objects, self.run_id)
+
+    @property
+    def state(self) -> str:
+        """``PENDING``, ``RUNNING``, ``SUCCEEDED``, ``FAILED`` or ``STOPPED``."""
+        return self.view.state
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Trials, epochs and where the Parquet lies."""
+        return results(self.objects, self.view)
+
+    def follow(self, *, logs: bool = False) -> Iterator[Update]:
+        """Yields what is new until the run has ended."""
+        return follow(
+            self.objects,
+            self.run_id,
+            logs=logs,
+            dead=lambda: dead_reason(view(self.objects, self.run_id), self.objects),
+        )
+
+    def wait(self, timeout: float | None = None) -> RunView:
+        """Waits until the run has ended.
+
+        Args:
+            timeout: Seconds; None waits for ever.
+
+        Raises:
+            RunEnded: When it ended otherwise than well.
+            TimeoutError: When it still goes on after ``timeout``.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        last: RunView | None = None
+        for update in follow(
+            self.objects,
+            self.run_id,
+            dead=lambda: dead_reason(view(self.objects, self.run_id), self.objects),
+            until=deadline,
+        ):
+            last = update.view or last
+        if last is None or last.exit_code is None:
+            raise TimeoutError(f"run {self.run_id} has not ended after {timeout:g} s")
+        if last.exit_code != ExitCode.SUCCEEDED:
+            raise RunEnded(f"{last.state}: {last.reason}", ExitCode(last.exit_code))
+        return last
+
+    def stop(self, reason: str = "", *, say: Callable[[str], None] = _quiet) -> RunView:
+        """Stops the run; it ends sealed, with its rows."""
+
+        def wait(seconds: float) -> RunView:
+            for _ in follow(self.objects, self.run_id, until=time.monotonic() + seconds):
+                pass
+            return self.view
+
+        return stop_run(self.objects, self.view, reason=reason, wait=wait, say=say)
+
+
+def submit(
+    job: str | os.PathLike[str] | Mapping[str, Any] | TrainJob,
+    *,
+    storage: str | None = None,
+    address: str | None = None,
+    local: bool = False,
+    overrides: Sequence[str] = (),
+    insecure: bool = False,
+    say: Callable[[str], None] = _quiet,
+) -> Run:
+    """Submits a job and returns at once; with ``local`` it is run in this process and has ended then.
+
+    Args:
+        job: Path of a job file, its content as a mapping, or a job.
+        storage: Where results go, before what the job says.
+        address: The cluster's dashboard; default ``DLCLUSTER_ADDRESS``, else one on this machine, started if need be.
+        local: Run it here, without Ray.
+        overrides: Such as ``training.epochs=3``.
+        insecure: Allow plain http to another machine without a token.
+        say: Takes a line for people.
+
+    Raises:
+        JobFileError: With every fault of the job file; nothing was sent.
+        DlclusterError: When the cluster or the store is away or refuses.
+    """
+    folder = Path.cwd()
+    checked = load(job, overrides=overrides, folder=folder)
+    warnings = job_warnings(checked)
+    if local:
+        return _run_here(checked, storage, folder, warnings, say)
+    sent = send(
+        checked,
+        storage=storage,
+        address=address,
+        folder=folder,
+        insecure=insecure,
+        warnings=warnings,
+        say=say,
+    )
+    return Run(sent.fence.run_id, sent.objects, tuple(sent.warnings))
+
+
+def _run_here(
+    job: TrainJob, storage: str | None, folder: Path, warnings: list[str], say: Callable[[str], None]
+) -> Run:
+    from dlcluster.driver.local import run_local
+    from dlcluster.store.objects import open_objects
+
+    env = {**job.env, **secret_values(job)}
+    objects = open_objects(storage_uri(job, storage))
+    fence = put_claim(objects, job, code_sha256=None, address=None, warnings=warnings)
+    say(f"run {fence.run_id} in this process")
+    run_local(objects, fence, job, folder=folder / (job.runtime_env.working_dir or "."), env=env, say=say)
+    return Run(fence.run_id, objects, tuple(warnings))
+
+
+def open(uri: str | None = None) -> Store:
+    """Opens a store.
+
+    Args:
+        uri: A folder or ``s3://bucket/prefix``; default ``DLCLUSTER_STORAGE``, else ``./results``.
+    """
+    return open_store(storage_uri(None, uri))

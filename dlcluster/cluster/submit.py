@@ -1,0 +1,312 @@
+"""Sends a job: its code and its claim into the store, then the driver to the cluster."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shlex
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlcluster.cluster.jobs import Jobs, Target, find_cluster
+from dlcluster.cluster.package import build_package
+from dlcluster.errors import ClusterError, ExitCode, UsageError
+from dlcluster.store import put_code
+from dlcluster.store.commit import Outcome, seal
+from dlcluster.store.fence import Fence, claim, new_run_id
+from dlcluster.store.objects import open_objects
+from dlcluster.store.state import RunState, request_stop, write_state
+
+if TYPE_CHECKING:
+    from dlcluster.spec import TrainJob
+    from dlcluster.store.objects import Objects
+    from dlcluster.store.read import RunView
+
+STOP_WAIT_SECONDS = 60.0
+_STORE_VARIABLES = ("AWS_", "DLCLUSTER_HEARTBEAT_SECONDS")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A job that is on its way.
+
+    Attributes:
+        fence: Its claim.
+        objects: The store.
+        address: The dashboard, or None for a run in this process.
+        warnings: What was left out or is ignored.
+    """
+
+    fence: Fence
+    objects: Objects
+    address: str | None
+    warnings: list[str]
+
+
+def storage_uri(job: TrainJob | None, storage: str | None) -> str:
+    """Returns where results go: the option, else the job file, else ``DLCLUSTER_STORAGE``, else ``./results``."""
+    return storage or (job.storage.path if job else None) or os.environ.get("DLCLUSTER_STORAGE") or "results"
+
+
+def secret_values(job: TrainJob) -> dict[str, str]:
+    """Takes the job's secrets from this process's environment.
+
+    Raises:
+        UsageError: Naming all that are not set.
+    """
+    missing = [name for name in job.secrets if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f"secrets: {', '.join(missing)} not set in your environment",
+            hint=f"Set it first: export {missing[0]}=...",
+        )
+    return {name: os.environ[name] for name in job.secrets}
+
+
+def send(
+    job: TrainJob,
+    *,
+    storage: str | None,
+    address: str | None,
+    folder: Path,
+    insecure: bool = False,
+    warnings: list[str] | None = None,
+    say: Callable[[str], None],
+) -> Sent:
+    """Sends a job to a cluster; returns once Ray has it.
+
+    Args:
+        job: The checked job.
+        storage: ``--storage``, or None.
+        address: ``--address``, or None.
+        folder: The folder it is submitted from.
+        insecure: Allow plain http to another machine without a token.
+        warnings: About the job file, to be kept with the run.
+        say: Takes a line for the user.
+
+    Raises:
+        UsageError: The job cannot run there: too large for this machine, secrets missing, a folder nobody shares.
+        ClusterError: The cluster is away or refuses; the run is then sealed as FAILED.
+        StoreError: The store is away or refuses.
+    """
+    values = secret_values(job)
+    uri = storage_uri(job, storage)
+    package = build_package(_traveling_folder(job, folder), exclude=_local_folder(uri))
+    target = find_cluster(address, say=say)
+    if target.is_local:
+        _refuse_too_large(job, target)
+    else:
+        _refuse_unshared(job, uri)
+    job = _absolute(job, folder)
+    objects = open_objects(uri)
+    put_code(objects, package.sha256, package.data)
+    notes = [*(warnings or []), *package.warnings]
+    fence = put_claim(objects, job, code_sha256=package.sha256, address=target.address, warnings=notes)
+    try:
+        jobs = Jobs(target.address, target.token, insecure=insecure)
+        jobs.upload(package.name, package.data)
+        arguments = [
+            target.python,
+            "-m",
+            "dlcluster.driver",
+            f"{objects.uri}/v1/runs/{fence.run_id}",
+            str(fence.n),
+        ]
+        store_values = _store_environment() if target.is_local else {}
+        if values or store_values:
+            arguments.append(jobs.put_secret(json.dumps({"secrets": values, "store": store_values}).encode()))
+        runtime_env: dict[str, object] = {"working_dir": f"gcs://{package.name}"}
+        if job.runtime_env.pip:
+            runtime_env["pip"] = list(job.runtime_env.pip)
+        jobs.submit(
+            shlex.join(arguments), fence.submission_id, runtime_env, {"name": job.name, "store": objects.uri}
+        )
+    except ClusterError as error:
+        settle(objects, fence, f"could not be submitted: {error.message}", ExitCode.UNREACHABLE)
+        raise
+    return Sent(fence, objects, target.address, notes)
+
+
+def put_claim(
+    objects: Objects, job: TrainJob, *, code_sha256: str | None, address: str | None, warnings: list[str]
+) -> Fence:
+    """Makes a new run in the store, PENDING under its first claim."""
+    now = datetime.now(UTC)
+    run_id = new_run_id(job.name, now=now)
+    fence = claim(
+        objects,
+        Fence(
+            run_id=run_id,
+            n=1,
+            action="submit",
+            job=job.model_dump(mode="json"),
+            num_trials_expected=1,
+            code_sha256=code_sha256,
+            submitted_at=now,
+            created_at=now,
+            created_by=who(),
+            submission_id=run_id,
+            address=address,
+            warnings=warnings,
+        ),
+    )
+    write_state(objects, run_id, 1, RunState(state="PENDING", reason="submitted", owner="client", counter=1))
+    return fence
+
+
+def settle(objects: Objects, fence: Fence, reason: str, code: ExitCode, *, state: str = "FAILED") -> None:
+    """Seals a claim whose driver never ran, or is known to be dead."""
+    now = datetime.now(UTC)
+    seal(
+        objects, fence, Outcome(state=state, reason=reason, exit_code=int(code), started_at=now, ended_at=now)
+    )
+
+
+def dead_reason(view: RunView, objects: Objects) -> str | None:
+    """Asks the cluster whether a run's driver is known to be dead.
+
+    A driver that never came up is settled: its run is sealed as FAILED with what Ray says. One that died later
+    is left to be resumed.
+
+    Args:
+        view: The run.
+        objects: The store.
+
+    Returns:
+        Why it is dead; None when it lives, when Ray does not say, and when it was settled.
+    """
+    fence = view.fence
+    if fence is None or fence.address is None or view.sealed:
+        return None
+    try:
+        info = _jobs_of(fence).info(fence.submission_id)
+    except ClusterError:
+        return None  # the heartbeat tells, in time
+    if info is None or not info.ended:
+        return None
+    reason = info.message or f"its process ended with code {info.driver_exit_code}"
+    if view.progress is None or view.progress.owner == "client":
+        settle(objects, fence, f"the driver never started: {reason}", ExitCode.FAILED)
+        return None
+    return reason
+
+
+def stop(
+    objects: Objects,
+    view: RunView,
+    *,
+    reason: str,
+    wait: Callable[[float], RunView],
+    say: Callable[[str], None],
+) -> RunView:
+    """Stops a run so that it ends sealed, whatever state its driver is in.
+
+    Asks the driver through the store and waits; then asks Ray; and if no driver is alive, takes the run over
+    by a claim of its own and seals it.
+
+    Args:
+        objects: The store.
+        view: The run as it is now.
+        reason: Kept with the run; may be empty.
+        wait: Waits so many seconds at most for the run to end, and returns it.
+        say: Takes a line for the user.
+    """
+    if view.sealed or view.fence is None:
+        return view
+    fence = view.fence
+    request_stop(objects, view.run_id, fence.n, by=who(), reason=reason)
+    if view.exit_code is None and dead_reason(view, objects) is None:
+        view = wait(STOP_WAIT_SECONDS)
+        if view.sealed:
+            return view
+        say("the driver does not answer; asking Ray to end it")
+        try:
+            _jobs_of(fence).stop(fence.submission_id)
+            view = wait(STOP_WAIT_SECONDS)
+        except ClusterError as error:
+            say(f"Ray does not answer either ({error.message})")
+    if not view.sealed:
+        say("no driver is alive; sealing what it left")
+        now = datetime.now(UTC)
+        over = fence.model_copy(
+            update={
+                "n": fence.n + 1,
+                "action": "stop",
+                "created_at": now,
+                "created_by": who(),
+                "warnings": [],
+            }
+        )
+        settle(objects, claim(objects, over), f"stopped by {who()}", ExitCode.STOPPED, state="STOPPED")
+    return wait(0)
+
+
+def who() -> str:
+    """The user and the machine, as kept with a run."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def _jobs_of(fence: Fence) -> Jobs:
+    target = find_cluster(fence.address, start=False)
+    return Jobs(target.address, target.token, insecure=True)
+
+
+def _traveling_folder(job: TrainJob, folder: Path) -> Path | None:
+    """The user's folder, when the job needs anything of it."""
+    if job.runtime_env.working_dir is not None:
+        return folder / job.runtime_env.working_dir
+    named = (job.model.name, job.data.name, job.training.loss, *job.training.metrics)
+    return folder if any(name is not None and ":" in name for name in named) else None
+
+
+def _local_folder(uri: str) -> list[Path]:
+    return [] if "://" in uri and not uri.startswith("file://") else [Path(uri.removeprefix("file://"))]
+
+
+def _absolute(job: TrainJob, folder: Path) -> TrainJob:
+    """Makes a local data path mean the same wherever the worker's current folder is."""
+    path = job.data.path
+    if path is None or "://" in path:
+        return job
+    absolute = str((folder / Path(path).expanduser()).resolve())
+    return job.model_copy(update={"data": job.data.model_copy(update={"path": absolute})})
+
+
+def _refuse_too_large(job: TrainJob, target: Target) -> None:
+    """Refuses what this machine can never give, rather than let it wait for ever."""
+    from dlcluster.cluster.local import running
+
+    cluster, resources = running(), job.resources
+    if cluster is None:
+        return
+    cpus = resources.num_workers * resources.cpus_per_worker
+    if cpus > cluster.num_cpus:
+        raise UsageError(
+            f"resources: {resources.num_workers} workers with {resources.cpus_per_worker:g} CPUs each are "
+            f"{cpus:g}; the cluster on this machine has {cluster.num_cpus:g}",
+            hint="Ask for less, name a larger cluster with --address, or: dlcluster cluster down && "
+            f"dlcluster cluster up --num-cpus {cpus:g}",
+        )
+
+
+def _refuse_unshared(job: TrainJob, uri: str) -> None:
+    if not _local_folder(uri) or job.storage.shared:
+        return
+    raise UsageError(
+        f"storage: {uri} is a folder of this machine, which the cluster does not share",
+        hint="Use s3://bucket/prefix; or, if it is mounted at the same place on all machines: storage.shared: true",
+    )
+
+
+def _store_environment() -> Mapping[str, str]:
+    """What this process reaches the store with; a cluster on this machine may have been started without it."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_STORE_VARIABLES)}

@@ -1,0 +1,1 @@
+"""Data: from a name, a file or a function to batches of tensors."""

@@ -1,0 +1,1 @@
+"""Runs on the cluster: one driver process owns one claim on one run."""

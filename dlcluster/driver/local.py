@@ -1,0 +1,111 @@
+"""Runs a claim in this process, without Ray: a debugger works, and the store gets the same rows."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from dlcluster.driver.check import check_components
+from dlcluster.driver.claim import Claim, Stop
+from dlcluster.driver.train import run_claim
+from dlcluster.errors import ExitCode, UsageError
+from dlcluster.store.sender import Sender
+from dlcluster.store.writer import RunWriter
+from dlcluster.training.ended import Attempt, TrialEnded
+
+if TYPE_CHECKING:
+    from dlcluster.spec import TrainJob
+    from dlcluster.store.fence import Fence
+    from dlcluster.store.objects import Objects
+
+
+class _LocalRunner:
+    """Runs attempts right here; what they print goes where it always goes."""
+
+    def __init__(self, objects: Objects, writer: RunWriter, say: Callable[[str], None]) -> None:
+        self.objects, self.writer, self.say = objects, writer, say
+
+    def run(self, attempt: Attempt, claim: Claim) -> TrialEnded:
+        import torch
+
+        from dlcluster.training.ranks import Ranks
+        from dlcluster.training.trial import run_attempt
+
+        claim.set("RUNNING")
+        gpu = attempt.job.resources.gpus_per_worker > 0 and torch.cuda.is_available()
+        sender = Sender(self.writer.push, f"{attempt.trial_id}-a{attempt.attempt}-r0-p{os.getpid()}")
+
+        def stop() -> str | None:
+            return claim.stop.reason if claim.stop is not None else None
+
+        def say(line: str) -> None:
+            sender.log("worker-0", line)
+            self.say(line)
+
+        ended = run_attempt(
+            attempt,
+            objects=self.objects,
+            ranks=Ranks(device=torch.device("cuda:0" if gpu else "cpu")),
+            send=sender.send,
+            stop=stop,
+            say=say,
+        )
+        sender.close()
+        return ended
+
+
+def run_local(
+    objects: Objects,
+    fence: Fence,
+    job: TrainJob,
+    *,
+    folder: Path,
+    env: Mapping[str, str],
+    say: Callable[[str], None],
+) -> ExitCode:
+    """Runs a claim in this process until it is sealed.
+
+    Args:
+        objects: The store.
+        fence: The claim.
+        job: Its job.
+        folder: Where the user's own modules are.
+        env: Environment variables of the job, secrets included.
+        say: Takes a line for people.
+
+    Raises:
+        UsageError: When the job needs several workers.
+    """
+    if job.resources.num_workers > 1:
+        raise UsageError(
+            "--local runs one worker in this process",
+            hint="Add --set resources.num_workers=1, or leave --local out.",
+        )
+    os.environ.update(env)
+    sys.path.insert(0, str(folder))
+    writer = RunWriter(objects, fence.run_id, fence.n)
+
+    def on_claim(claim: Claim) -> None:
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends it the hard way
+            claim.end(Stop("stopped by Ctrl-C"))
+
+        if os.environ.get("PYTHONBREAKPOINT") != "0":
+            signal.signal(signal.SIGINT, interrupt)
+
+    return run_claim(
+        objects,
+        fence,
+        job,
+        writer=writer,
+        runner=_LocalRunner(objects, writer, say),
+        check=lambda: check_components(job),
+        say=say,
+        on_claim=on_claim,
+    )

@@ -1,0 +1,177 @@
+"""Runs a claim on a training job: attempts until it succeeds or may not be tried again, then the seal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dlcluster.data.load import data_fingerprint
+from dlcluster.driver.claim import Claim, Stop, Writer
+from dlcluster.driver.environment import environment_row
+from dlcluster.driver.retry import Budget
+from dlcluster.errors import ComponentError, DlclusterError, ExitCode, StoreError, Superseded
+from dlcluster.store.commit import Outcome, seal
+from dlcluster.training.ended import Attempt, TrialEnded
+from dlcluster.tuning.trials import Trial, train_trial
+
+if TYPE_CHECKING:
+    from dlcluster.spec import TrainJob
+    from dlcluster.store.fence import Fence
+    from dlcluster.store.objects import Objects
+
+
+class Runner(Protocol):
+    """How one attempt is run: an actor, several Ray Train workers, or this process."""
+
+    def run(self, attempt: Attempt, claim: Claim) -> TrialEnded:
+        """Runs one attempt until it ends, is lost, or does not stop when asked to."""
+        ...
+
+
+def run_claim(
+    objects: Objects,
+    fence: Fence,
+    job: TrainJob,
+    *,
+    writer: Writer,
+    runner: Runner,
+    check: Callable[[], None],
+    say: Callable[[str], None],
+    on_claim: Callable[[Claim], None] = lambda _: None,
+) -> ExitCode:
+    """Runs a claim from its first heartbeat to its commit.
+
+    Args:
+        objects: The store.
+        fence: The claim.
+        job: Its job.
+        writer: The run's writer.
+        runner: How attempts are run.
+        check: Checks components before a worker starts; raises ComponentError.
+        say: Takes a line for the driver's log.
+        on_claim: Is given the claim once its heartbeat runs, to stop it by a signal.
+
+    Returns:
+        The run's exit code.
+    """
+    started_at = datetime.now(UTC)
+    with Claim(objects, fence, job, writer, say) as claim:
+        on_claim(claim)
+        trial: Trial | None = None
+        try:
+            writer.push("driver-rows", 1, [("environments", environment_row())])
+            check()
+            trial = train_trial(job, data_fingerprint(job.data))
+            ended = _attempts(claim, trial, runner)
+        except DlclusterError as error:
+            cause = "bad_job" if isinstance(error, ComponentError) else "infrastructure"
+            ended = TrialEnded("FAILED", cause, str(error))
+        stop = claim.stop
+        if stop is not None and stop.superseded:
+            say(stop.reason)
+            return ExitCode.UNREACHABLE
+        if trial is not None:
+            writer.push("driver-rows", 2, [("trials", _trial_row(trial, ended, started_at, claim))])
+        state, reason, code = _verdict(ended, stop)
+        say(f"{state}{f': {reason}' if reason else ''}")
+        outcome = Outcome(
+            state=state,
+            reason=reason,
+            exit_code=int(code),
+            started_at=started_at,
+            ended_at=datetime.now(UTC),
+            metric=job.checkpoint.metric,
+            mode=job.checkpoint.mode,
+            best_trial_id=trial.trial_id if trial else None,
+            best_value=ended.row.get("best_value"),
+            gpu_seconds=claim.gpu_seconds,
+        )
+        try:
+            _close(writer, claim)
+            seal(objects, fence, outcome)
+        except Superseded as error:
+            say(str(error))
+            return ExitCode.UNREACHABLE
+    claim.finish(state, reason)
+    return code
+
+
+def _attempts(claim: Claim, trial: Trial, runner: Runner) -> TrialEnded:
+    """Tries until a try succeeds or there may be no other."""
+    budget, number = Budget(claim.job.retry), 0
+    while True:
+        number += 1
+        began = datetime.now(UTC)
+        claim.set("PENDING" if number == 1 else "RUNNING", attempt=number, message="waiting for resources")
+        attempt = Attempt(
+            job=trial.job,
+            run_id=claim.fence.run_id,
+            trial_id=trial.trial_id,
+            fence=claim.fence.n,
+            attempt=number,
+            threads=max(1, int(claim.job.resources.cpus_per_worker)),
+        )
+        ended = runner.run(attempt, claim)
+        now = datetime.now(UTC)
+        row = {
+            "trial_id": trial.trial_id,
+            "attempt": number,
+            "ended_at": now,
+            "duration_seconds": (now - began).total_seconds(),
+            "state": ended.state,
+            "cause": ended.cause,
+            "message": ended.reason,
+        }
+        claim.writer.push(f"driver-attempt-{number}", 1, [("attempts", row)])
+        if ended.details:
+            claim.say(ended.details.rstrip())
+        if ended.state != "FAILED" or claim.stop is not None or not budget.allows(ended.cause):
+            words = budget.words()
+            if ended.state == "FAILED" and words:
+                return TrialEnded(
+                    ended.state, ended.cause, f"{words}; the last time: {ended.reason}", row=ended.row
+                )
+            return ended
+        claim.say(f"attempt {number} ended: {ended.reason}; starting again from the newest checkpoint")
+
+
+def _verdict(ended: TrialEnded, stop: Stop | None) -> tuple[str, str | None, ExitCode]:
+    if ended.state == "SUCCEEDED":
+        return "SUCCEEDED", ended.reason, ExitCode.SUCCEEDED
+    if stop is not None:
+        return "STOPPED", stop.reason, stop.exit_code
+    if ended.state == "STOPPED":
+        return "STOPPED", ended.reason, ExitCode.STOPPED
+    return "FAILED", ended.reason, ExitCode.USAGE if ended.cause == "bad_job" else ExitCode.FAILED
+
+
+def _trial_row(trial: Trial, ended: TrialEnded, started_at: datetime, claim: Claim) -> dict[str, Any]:
+    import json
+
+    now = datetime.now(UTC)
+    return {
+        "trial_id": trial.trial_id,
+        "setting_id": trial.setting_id,
+        "seed": trial.seed,
+        "fold": trial.fold,
+        "state": "STOPPED" if claim.stop is not None and ended.state != "SUCCEEDED" else ended.state,
+        "reason": ended.reason,
+        "started_at": started_at,
+        "ended_at": now,
+        "duration_seconds": (now - started_at).total_seconds(),
+        "gpu_seconds": claim.gpu_seconds,
+        "params": json.dumps(trial.params, sort_keys=True),
+        **ended.row,
+    }
+
+
+def _close(writer: Writer, claim: Claim) -> None:
+    """Flushes; with the store away, waits for it rather than lose a row, until somebody asks to stop."""
+    while True:
+        try:
+            return writer.close()
+        except StoreError as error:
+            claim.say(f"cannot finish writing yet: {error.message}")
+            time.sleep(5)

@@ -1,0 +1,1 @@
+"""The models a job file can name, and how its own ones are found."""

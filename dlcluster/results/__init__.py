@@ -1,0 +1,1 @@
+"""Answers from the store alone; no cluster is needed."""

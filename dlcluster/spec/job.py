@@ -1,0 +1,259 @@
+"""The job file as frozen models: every key, its type, its default and what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dlcluster.spec.fields import (
+    AutoOrSeconds,
+    Component,
+    Duration,
+    Filled,
+    GpuCount,
+    Name,
+    OwnComponent,
+    Params,
+    Size,
+    Variable,
+    Version,
+)
+from dlcluster.spec.rules import conflicts
+
+Mode: TypeAlias = Literal["min", "max"]
+
+
+class Section(BaseModel):
+    """Base of all parts of a job: frozen, no unknown keys, no silent conversions, finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Model(Section):
+    """Which network is trained."""
+
+    name: Component = Field(
+        description="mlp, cnn, rnn, lstm, gru, transformer, gan, or your own as package.module:Class.",
+        examples=["mlp"],
+    )
+    params: Params = Field(default={}, description="Arguments of the model.")
+
+
+class Split(Section):
+    """Which share of the data is trained on, validated on and tested on; they add up to 1."""
+
+    train: float = Field(default=0.7, gt=0, lt=1, description="Share to train on.")
+    validation: float = Field(default=0.1, ge=0, lt=1, description="Share to validate on after each epoch.")
+    test: float = Field(default=0.2, ge=0, lt=1, description="Share held back for the final test.")
+
+
+class Data(Section):
+    """What is trained on: a data set by name, or files by path."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["name"]}, {"required": ["path"]}]},
+    )
+
+    name: Component | None = Field(
+        default=None, description="A data set by name, or your own as package.module:function."
+    )
+    path: Filled | None = Field(
+        default=None, description="A file or folder of your own, local or s3://, instead of a name."
+    )
+    task: Literal["forecast", "classification", "regression"] | None = Field(
+        default=None, description="What is learnt; default: what the named data set is for."
+    )
+    params: Params = Field(default={}, description="How the data is prepared, such as window.")
+    split: Split = Field(default_factory=Split, description="Shares of the three splits.")
+
+
+class Optimizer(Section):
+    """The optimizer and its settings."""
+
+    name: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Which optimizer.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Step size, before any schedule.")
+    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay; 0 is none.")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="Momentum, for sgd only.")
+
+
+class LrScheduler(Section):
+    """How the learning rate changes over the steps."""
+
+    name: Literal["constant", "cosine"] = Field(
+        default="constant", description="constant, or cosine down to zero at the last step."
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up from zero.")
+
+
+class EarlyStopping(Section):
+    """When training ends before its last epoch."""
+
+    metric: Filled = Field(default="validation_loss", description="The metric watched.")
+    mode: Mode = Field(default="min", description="Whether smaller (min) or larger (max) is better.")
+    patience: int = Field(default=3, ge=1, description="Epochs without a better value before it ends.")
+    min_delta: float = Field(default=0.0, ge=0, description="How much better counts as better.")
+
+
+class Training(Section):
+    """How the model is trained."""
+
+    epochs: int = Field(default=10, ge=1, description="Passes over the training data.")
+    global_batch_size: int = Field(
+        default=32, ge=1, description="Samples per step over all workers together; each takes its slice."
+    )
+    loss: Component | None = Field(
+        default=None, description="A loss by name, or package.module:function; default: by the task."
+    )
+    metrics: list[OwnComponent] = Field(
+        default=[], description="Further metrics of your own, each package.module:function."
+    )
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="The optimizer and its settings.")
+    lr_scheduler: LrScheduler = Field(
+        default_factory=LrScheduler, description="How the learning rate changes over the steps."
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="Number format of the forward and backward pass."
+    )
+    compile: bool = Field(default=False, description="Whether torch.compile is used.")
+    gradient_clip: float | None = Field(
+        default=None, gt=0, description="Largest norm of the gradient; none by default."
+    )
+    early_stopping: EarlyStopping | None = Field(
+        default=None, description="Ends training early; never by default."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of weights, shuffling and dropout.")
+    deterministic: bool = Field(
+        default=False, description="Whether only algorithms are used that repeat bit by bit; slower."
+    )
+
+
+class Resources(Section):
+    """What each worker gets, and how many there are."""
+
+    num_workers: int = Field(default=1, ge=1, description="Training processes.")
+    gpus_per_worker: GpuCount = Field(
+        default=0.0, ge=0, description="GPUs of each worker; a share such as 0.5, or a whole number."
+    )
+    cpus_per_worker: float = Field(default=1.0, gt=0, description="CPUs of each worker.")
+    memory_per_worker: Size | None = Field(
+        default=None, description="Memory of each worker, such as 4GiB; not reserved by default."
+    )
+    accelerator_type: Filled | None = Field(
+        default=None, description="Which GPU, by Ray's name for it, such as A100; any by default."
+    )
+
+
+class Checkpoint(Section):
+    """When checkpoints are written and which are kept."""
+
+    every_epochs: int = Field(default=1, ge=1, description="Epochs between checkpoints.")
+    every_seconds: float | None = Field(
+        default=None, gt=0, description="Seconds between checkpoints within an epoch; none by default."
+    )
+    min_seconds: Annotated[float | Literal["auto"], AutoOrSeconds] = Field(
+        default="auto",
+        description="Least seconds between checkpoints; auto keeps their cost small.",
+        json_schema_extra={"anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0}]},
+    )
+    num_to_keep: int = Field(default=2, ge=1, description="How many are kept; the best is one of them.")
+    metric: Filled = Field(default="validation_loss", description="The metric that says which is best.")
+    mode: Mode = Field(default="min", description="Whether smaller (min) or larger (max) is better.")
+
+
+class Retry(Section):
+    """What happens after a failure."""
+
+    max_failures: int = Field(default=3, ge=-1, description="Failures made good by a restart; -1: no limit.")
+    max_preemptions: int = Field(
+        default=-1, ge=-1, description="Machines taken away, made good by a restart; -1: no limit."
+    )
+    oom: Literal["fail"] = Field(default="fail", description="When memory runs out: fail at once.")
+    nan_loss: Literal["stop", "ignore"] = Field(
+        default="stop", description="When the loss is no longer a number: stop, or ignore it and go on."
+    )
+
+
+class Limits(Section):
+    """Where a run ends even if it is not done."""
+
+    max_duration: Duration | None = Field(default=None, description="Longest time it may run, such as 6h.")
+    max_wait: Duration | None = Field(
+        default=None, description="Longest time it may wait for its resources, such as 2h."
+    )
+    gpu_hours: float | None = Field(default=None, gt=0, description="Most GPU hours, over all workers.")
+
+
+class Storage(Section):
+    """Where results go."""
+
+    path: Filled | None = Field(
+        default=None, description="A folder or s3://bucket/prefix; default: DLCLUSTER_STORAGE or ./results."
+    )
+    shared: bool = Field(
+        default=False, description="Whether the folder is the same one on every machine, as on NFS."
+    )
+
+
+class RuntimeEnv(Section):
+    """What the workers' Python finds."""
+
+    working_dir: Filled | None = Field(
+        default=None,
+        description="The folder that travels with the job, so that its modules are found; none by default.",
+    )
+    pip: list[Filled] = Field(default=[], description="Packages that are installed for the job.")
+
+
+class TrainJob(Section):
+    """A job that trains one model: the whole job file, checked, with every default filled in."""
+
+    version: Annotated[Literal[1], Version] = Field(
+        description="Version of the job file's format.", examples=[1]
+    )
+    name: Name = Field(
+        description="Name of the job: small letters, digits and dashes.", examples=["my-first-job"]
+    )
+    kind: Literal["train"] = Field(default="train", description="What is done.")
+    description: str = Field(default="", description="What the job is for, in your words.")
+    labels: dict[Filled, str] = Field(default={}, description="Your own words to find the run by.")
+    model: Model = Field(description="Which network is trained.", examples=["{name: mlp}"])
+    data: Data = Field(description="What is trained on.", examples=["{name: co2}"])
+    training: Training = Field(default_factory=Training, description="How the model is trained.")
+    resources: Resources = Field(
+        default_factory=Resources, description="What each worker gets, and how many there are."
+    )
+    checkpoint: Checkpoint = Field(
+        default_factory=Checkpoint, description="When checkpoints are written and which are kept."
+    )
+    retry: Retry = Field(default_factory=Retry, description="What happens after a failure.")
+    limits: Limits = Field(default_factory=Limits, description="Where a run ends even if it is not done.")
+    storage: Storage = Field(default_factory=Storage, description="Where results go.")
+    env: dict[Variable, str] = Field(default={}, description="Environment variables of the workers.")
+    secrets: list[Variable] = Field(
+        default=[], description="Names of environment variables that are passed on and never shown."
+    )
+    runtime_env: RuntimeEnv = Field(default_factory=RuntimeEnv, description="What the workers' Python finds.")
+
+    @model_validator(mode="after")
+    def _rules(self) -> TrainJob:
+        found = [f"{'.'.join(map(str, path))}: {message}" for path, message in conflicts(_getter(self))]
+        if found:
+            raise ValueError("\n".join(found))
+        return self
+
+
+Job: TypeAlias = TrainJob
+
+
+def _getter(job: BaseModel) -> Any:
+    def get(*path: str) -> Any:
+        value: Any = job
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else getattr(value, part)
+            if value is None:
+                return None
+        return value
+
+    return get

@@ -1,0 +1,1 @@
+"""Training one trial in this process: plain PyTorch, no Ray."""
