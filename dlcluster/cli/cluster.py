@@ -14,9 +14,9 @@ def cluster() -> None:
 
 
 @cluster.command()
-@click.option("--num-cpus", type=click.FloatRange(min=0), help="CPUs to offer.  [default: all]")
-@click.option("--num-gpus", type=click.FloatRange(min=0), help="GPUs to offer.  [default: all]")
-def up(num_cpus: float | None, num_gpus: float | None) -> None:
+@click.option("--num-cpus", type=click.IntRange(min=1), help="CPUs to offer.  [default: all]")
+@click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs to offer.  [default: all]")
+def up(num_cpus: int | None, num_gpus: int | None) -> None:
     """Start a Ray cluster on this machine, or find the one that runs.
 
     submit does this by itself. It listens on this machine only, with a token.

@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-MARKER = "DLCLUSTER_CLUSTER"
+from dlcluster.cluster.processes import MARKER
+
 TEMP_PREFIX = "dlc-"
 _OBJECT_STORE_BYTES = 256 << 20
 # Ray's unix sockets lie this much deeper than its temp dir, and a socket's path has 107 bytes at most.
@@ -19,9 +20,9 @@ _SOCKET_LIMIT = 107
 # What would make our head join, imitate or authenticate as somebody else's, when `up` runs in a shell set
 # up for another cluster or inside a Ray job. OMP_NUM_THREADS: Ray sets it per worker unless it is set.
 _NOT_INHERITED = (
-    "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_CLIENT_MODE", "RAY_GCS_SERVER_PORT", "RAY_JOB_CONFIG_JSON_ENV_VAR",
-    "RAY_JOB_ID", "RAY_NAMESPACE", "RAY_NODE_ID", "RAY_RAYLET_PID", "RAY_REDIS_ADDRESS", "RAY_RUNTIME_ENV_HOOK",
-    "RAY_START_HOOK", "RAY_TMPDIR", "OMP_NUM_THREADS",
+    "OMP_NUM_THREADS", "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_CLIENT_MODE", "RAY_GCS_SERVER_PORT",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_JOB_ID", "RAY_NAMESPACE", "RAY_NODE_ID", "RAY_RAYLET_PID",
+    "RAY_REDIS_ADDRESS", "RAY_RUNTIME_ENV_HOOK", "RAY_START_HOOK", "RAY_TMPDIR",
 )  # fmt: skip
 _USUAL_PORTS = {
     "gcs": 6379,
@@ -72,7 +73,7 @@ def new_temp_dir() -> Path:
 
 
 def command(
-    temp_dir: Path, ports: Mapping[str, int], *, num_cpus: int | None, num_gpus: int | None
+    temp_dir: Path, ports: Mapping[str, int], *, num_cpus: float | None, num_gpus: float | None
 ) -> list[str]:
     """The command line of ``ray start``, run by our own interpreter.
 
@@ -90,9 +91,9 @@ def command(
         "--log-style=record", "--log-color=false",
     ]  # fmt: skip
     if num_cpus is not None:
-        line.append(f"--num-cpus={num_cpus}")
+        line.append(f"--num-cpus={num_cpus:.0f}")
     if num_gpus is not None:
-        line.append(f"--num-gpus={num_gpus}")
+        line.append(f"--num-gpus={num_gpus:.0f}")
     return line
 
 

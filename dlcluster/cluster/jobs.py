@@ -67,14 +67,14 @@ class Jobs:
     def __init__(self, address: str, token: str | None, *, insecure: bool = False) -> None:
         self.address = normalize_address(address)
         self._token = token
-        if token is None and not insecure and not is_loopback(self.address):
-            if self.address.startswith("http://"):
-                raise UsageError(
-                    f"{self.address} is on another machine, over plain http, and there is no token for it "
-                    f"(looked at {_LOOKED}): whoever can reach it can run code as you.",
-                    hint="Set RAY_AUTH_TOKEN_PATH, use an SSH tunnel (ssh -L 8265:127.0.0.1:8265 host), "
-                    "or pass --insecure.",
-                )
+        plain = self.address.startswith("http://") and not is_loopback(self.address)
+        if plain and token is None and not insecure:
+            raise UsageError(
+                f"{self.address} is on another machine, over plain http, and there is no token for it "
+                f"(looked at {_LOOKED}): anybody there could run code as you.",
+                hint="Set RAY_AUTH_TOKEN_PATH, use an SSH tunnel (ssh -L 8265:127.0.0.1:8265 host), "
+                "or pass --insecure.",
+            )
 
     def version(self) -> str:
         """The cluster's Ray version, such as ``2.60.0``.
@@ -82,7 +82,10 @@ class Jobs:
         Raises:
             ClusterError: No Ray dashboard answers, or it refuses the token.
         """
-        return str(self._mapping(self._ask("GET", "/api/version"))["ray_version"])
+        found = self._mapping(self._ask("GET", "/api/version")).get("ray_version")
+        if not found:
+            raise self._not_ray()
+        return str(found)
 
     def package_exists(self, name: str) -> bool:
         """Whether the cluster has a package; asking keeps it there for the next ten minutes."""
@@ -162,16 +165,12 @@ class Jobs:
     def info(self, submission_id: str) -> JobInfo | None:
         """What Ray knows about a job; None if it has no such job (a restarted cluster forgets)."""
         reply = self._ask("GET", f"/api/jobs/{quote(submission_id, safe='')}", may_lack="Job")
-        return None if reply is None else _job_info(self._mapping(reply))
-
-    def list(self) -> list[JobInfo]:
-        """Every job submitted to the cluster since it started, oldest first."""
-        reply = self._ask("GET", "/api/jobs/")
-        try:
-            found = [_job_info(entry) for entry in reply.json() if entry.get("submission_id")]
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise self._not_ray() from error
-        return sorted(found, key=lambda job: job.started_at or datetime.min.replace(tzinfo=UTC))
+        if reply is None:
+            return None
+        entry = self._mapping(reply)
+        if "status" not in entry:
+            raise self._not_ray()
+        return _job_info(entry)
 
     def stop(self, submission_id: str) -> bool:
         """Asks a job to stop: SIGTERM to its driver, SIGKILL after the cluster's grace period.
@@ -226,15 +225,15 @@ class Jobs:
                 )
             raise ClusterError(
                 f"{self.address} refuses the token ({status}).",
-                hint=f"It is another cluster's. For a cluster that is not ours the first of {_LOOKED} is used.",
+                hint=f"It is another cluster's; it came from the first of {_LOOKED} that is set.",
             )
         if 300 <= status < 400:
             where = (reply.location or "somewhere else").partition("?")[0]
             raise ClusterError(
-                f"{self.address} sends us on to {where}, which is not followed: the token is for one address.",
-                hint="If that is the dashboard's real address, give it; if it is a login page, use an SSH tunnel.",
+                f"{self.address} sends us on to {where}; that is not followed, the token is for one address.",
+                hint="If that is the dashboard's address, give it; if it is a login page, use an SSH tunnel.",
             )
-        if status == 404 or status == 405:
+        if status in (404, 405):
             raise self._not_ray()
         reason = _last_line(reply.text) or "it gave no reason"
         if status >= 500:
@@ -265,7 +264,9 @@ class Target:
     python: str
 
 
-def find_cluster(address: str | None, *, start: bool = True, say: Callable[[str], object] = print) -> Target:
+def find_cluster(
+    address: str | None, *, start: bool = True, say: Callable[[str], object] = lambda line: None
+) -> Target:
     """The cluster to use: ``address``, else ``DLCLUSTER_ADDRESS``, else the one on this machine.
 
     Args:
@@ -274,10 +275,10 @@ def find_cluster(address: str | None, *, start: bool = True, say: Callable[[str]
         say: Takes a line for the user while that happens.
 
     Returns:
-        Where to submit to; nothing has been asked of a cluster that is not ours.
+        Where to submit to; a cluster that is not ours has not been asked anything yet.
 
     Raises:
-        UsageError: The address is none.
+        UsageError: The address is none, or the token for it can't be read.
         ClusterError: No cluster was named, none runs on this machine, and ``start`` is false or failed.
     """
     named = address or os.environ.get("DLCLUSTER_ADDRESS") or None
@@ -290,19 +291,14 @@ def find_cluster(address: str | None, *, start: bool = True, say: Callable[[str]
             )
         return _local_target(cluster)
     url = normalize_address(named)
-    known = local.recorded()
-    if known is not None and _same_place(url, known.address) and (cluster := local.running()) is not None:
+    cluster = local.living()
+    if cluster is not None and url.replace("//localhost:", "//127.0.0.1:") == cluster.address:
         return _local_target(cluster)
     return Target(url, find_token(), is_local=False, python=os.environ.get("DLCLUSTER_PYTHON") or "python")
 
 
 def _local_target(cluster: local.Cluster) -> Target:
     return Target(cluster.address, local.token(cluster), is_local=True, python=cluster.python)
-
-
-def _same_place(url: str, ours: str) -> bool:
-    """Whether two addresses are one on this machine: localhost and 127.0.0.1 are the same."""
-    return is_loopback(url) and url.rpartition(":")[2] == ours.rpartition(":")[2]
 
 
 def _job_info(entry: Mapping[str, Any]) -> JobInfo:

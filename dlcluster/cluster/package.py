@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import dlcluster
-from dlcluster.cluster.ignore import IgnoreRules, belongs_to_a_tool, looks_secret
+from dlcluster.cluster.folder import Contents, FolderWalk
 from dlcluster.errors import UsageError
 
 MAX_BYTES = 100 << 20  # what a Ray dashboard takes in one upload
-MAX_ENTRIES = 200_000
 _TIME = (1980, 1, 1, 0, 0, 0)
 _OWN = "dlcluster"
-_NAMED = 5  # how many files a message names before "and N more"
 
 
 @dataclass(frozen=True)
@@ -48,24 +45,6 @@ class Package:
         return f"_ray_pkg_{self.sha256[:32]}.zip"
 
 
-@dataclass
-class _Contents:
-    """What a walk found: archive name -> (file, size), and why other things stay behind."""
-
-    files: dict[str, tuple[Path, int]] = field(default_factory=dict)
-    left_out: dict[str, list[str]] = field(default_factory=dict)
-    entries: int = 0
-
-    def leave(self, why: str, name: str) -> None:
-        self.left_out.setdefault(why, []).append(name)
-
-    def warnings(self) -> list[str]:
-        return [
-            f"Left out of the job's package, {why}: {_some(names)}."
-            for why, names in sorted(self.left_out.items())
-        ]
-
-
 def build_package(working_dir: Path | None, *, exclude: Sequence[Path] = ()) -> Package:
     """Packs the user's folder and the running dlcluster into one zip.
 
@@ -84,8 +63,8 @@ def build_package(working_dir: Path | None, *, exclude: Sequence[Path] = ()) -> 
     Raises:
         UsageError: The folder is missing, holds more than 100 MiB or more than 200,000 entries.
     """
-    contents = _Contents()
     own = Path(dlcluster.__file__).resolve().parent
+    contents = Contents()
     if working_dir is not None:
         root = working_dir.expanduser().resolve()
         if not root.is_dir():
@@ -93,13 +72,15 @@ def build_package(working_dir: Path | None, *, exclude: Sequence[Path] = ()) -> 
                 f"working_dir {str(working_dir)!r} is {'not a folder' if root.exists() else 'missing'}.",
                 hint="Name the folder that your own model and data modules are in.",
             )
-        _walk_user(root, [path.expanduser().resolve() for path in exclude], own, contents)
-        _check_size(root, contents)
+        outside = [path.expanduser().resolve() for path in exclude]
+        contents = FolderWalk(root, outside, skip=_OWN).collect()
+        if (root / _OWN).is_dir() and (root / _OWN).resolve() != own:
+            contents.left_out[f"in favour of the running dlcluster {dlcluster.__version__}"] = [f"{_OWN}/"]
+        _check_size(root, contents, sum(size for _, size in contents.files.values()))
     for name, path in _own_files(own):
         contents.files[name] = (path, path.stat().st_size)
     data = _zip(contents)
-    if len(data) > MAX_BYTES:
-        _check_size(working_dir or own, contents, total=len(data))
+    _check_size(working_dir or own, contents, len(data))
     return Package(data, hashlib.sha256(data).hexdigest(), len(contents.files), contents.warnings())
 
 
@@ -134,72 +115,6 @@ def unpack(data: bytes, folder: Path) -> None:
             target.chmod(0o755 if (entry.external_attr >> 16) & 0o100 else 0o644)
 
 
-def _walk_user(root: Path, exclude: Sequence[Path], own: Path, contents: _Contents) -> None:
-    """Fills ``contents`` with the user's files; symlinks inside the folder become what they point to."""
-    rules = IgnoreRules(root)
-
-    def leaves(path: Path, name: str, is_dir: bool) -> bool:
-        """Whether something stays behind, by its name here or by the name of what a link points to."""
-        if belongs_to_a_tool(path) or any(path == other or other in path.parents for other in exclude):
-            return True
-        if looks_secret(PurePosixPath(name).name, is_dir):
-            if not rules.ignores(name, is_dir):
-                contents.leave("because it looks like a secret (name its value under secrets:)", name)
-            return True
-        return rules.ignores(name, is_dir)
-
-    def visit(folder: Path, prefix: str, trail: tuple[Path, ...]) -> None:
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError:
-            contents.leave("because it cannot be read", prefix.rstrip("/"))
-            return
-        for entry in entries:
-            contents.entries += 1
-            if contents.entries > MAX_ENTRIES:
-                raise UsageError(
-                    f"{root} holds more than {MAX_ENTRIES:,} files and folders.",
-                    hint="Submit from the folder of your code, or name what must not travel in .rayignore.",
-                )
-            name = prefix + entry.name
-            if not _portable(name):
-                contents.leave("because of its name", name)
-                continue
-            path = folder / entry.name
-            try:
-                mode = entry.stat().st_mode  # of what a link points to
-            except OSError:
-                if not rules.ignores(name, is_dir=False):
-                    contents.leave("because it is a broken link or cannot be read", name)
-                continue
-            is_dir = stat.S_ISDIR(mode)
-            if leaves(path, name, is_dir):
-                continue
-            if entry.is_symlink():
-                path = path.resolve()
-                if not path.is_relative_to(root):
-                    contents.leave("because it is a link out of the folder", name)
-                    continue
-                if path == root or path in trail:
-                    contents.leave("because it is a link to a folder around it", name)
-                    continue
-                if leaves(path, path.relative_to(root).as_posix(), is_dir):
-                    continue
-            if name == _OWN and is_dir:
-                if path.resolve() != own:
-                    contents.leave(f"in favour of the running {_OWN} {dlcluster.__version__}", f"{_OWN}/")
-            elif is_dir:
-                visit(path, f"{name}/", (*trail, path))
-            elif not stat.S_ISREG(mode):
-                contents.leave("because it is no regular file", name)
-            elif not os.access(path, os.R_OK):
-                contents.leave("because it cannot be read", name)
-            else:
-                contents.files[name] = (path, path.stat().st_size)
-
-    visit(root, "", (root,))
-
-
 def _own_files(own: Path) -> Iterator[tuple[str, Path]]:
     """The running package's files, under ``dlcluster/``."""
     for path in own.rglob("*"):
@@ -207,7 +122,7 @@ def _own_files(own: Path) -> Iterator[tuple[str, Path]]:
             yield f"{_OWN}/{path.relative_to(own).as_posix()}", path
 
 
-def _zip(contents: _Contents) -> bytes:
+def _zip(contents: Contents) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, (path, _) in sorted(contents.files.items()):
@@ -222,11 +137,9 @@ def _zip(contents: _Contents) -> bytes:
     return buffer.getvalue()
 
 
-def _check_size(root: Path, contents: _Contents, total: int | None = None) -> None:
-    if total is None:
-        total = sum(size for _, size in contents.files.values())
-        if total <= MAX_BYTES:
-            return
+def _check_size(root: Path, contents: Contents, total: int) -> None:
+    if total <= MAX_BYTES:
+        return
     biggest = sorted(contents.files.items(), key=lambda item: (-item[1][1], item[0]))[:5]
     listed = "\n".join(f"  {_size(size):>9}  {name}" for name, (_, size) in biggest)
     raise UsageError(
@@ -234,20 +147,6 @@ def _check_size(root: Path, contents: _Contents, total: int | None = None) -> No
         f"The biggest files:\n{listed}",
         hint="Name data in .rayignore and read it by data.path (s3://... or a folder the cluster sees).",
     )
-
-
-def _portable(name: str) -> bool:
-    """Whether a file can have this name in a zip on every machine (Ray skips backslashes)."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\\" not in name
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def _size(count: int) -> str:

@@ -183,31 +183,26 @@ def _connection(parts: SplitResult, timeout: float) -> http.client.HTTPConnectio
     return http.client.HTTPConnection(host, parts.port, timeout=timeout, blocksize=_BLOCK)
 
 
-def _unreachable(url: str, error: Exception, timeout: float) -> ClusterError:
+def _unreachable(url: str, error: Exception, seconds: float) -> ClusterError:
     """The error a user sees for a failure below HTTP."""
-    check = "Check the address; for a cluster on this machine: dlcluster cluster status."
-    if isinstance(error, ConnectionRefusedError):
-        return ClusterError(f"Nothing listens at {url} (connection refused).", hint=check)
-    if isinstance(error, socket.gaierror):
-        return ClusterError(f"The host name in {url} is not known.", hint="Check its spelling, or the VPN.")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ClusterError(
-            f"The certificate of {url} is not trusted: {error.verify_message}.",
-            hint="Name your authority's certificate in SSL_CERT_FILE.",
-        )
-    if isinstance(error, ssl.SSLError):
-        return ClusterError(f"{url} does not speak TLS.", hint="Try http:// instead of https://.")
-    if isinstance(error, TimeoutError):
-        return ClusterError(
-            f"{url} did not answer within {timeout:g} s.",
-            hint="Check the network, a firewall or an SSH tunnel.",
-        )
-    if isinstance(error, http.client.HTTPException) and not isinstance(
-        error, http.client.RemoteDisconnected | http.client.IncompleteRead
-    ):
-        return ClusterError(
-            f"What listens at {url} is not a Ray dashboard (it does not speak HTTP).", hint=check
-        )
-    if isinstance(error, http.client.HTTPException | ConnectionError):
-        return ClusterError(f"{url} broke off the connection.", hint=check)
-    return ClusterError(f"{url} cannot be reached: {getattr(error, 'strerror', None) or error}.", hint=check)
+    hint = "Check the address; for a cluster on this machine: dlcluster cluster status."
+    match error:
+        case ConnectionRefusedError():
+            message = f"Nothing listens at {url} (connection refused)."
+        case socket.gaierror():
+            message, hint = f"The host name in {url} is not known.", "Check its spelling, or the VPN."
+        case ssl.SSLCertVerificationError():
+            message = f"The certificate of {url} is not trusted: {error.verify_message}."
+            hint = "Name your authority's certificate in SSL_CERT_FILE."
+        case ssl.SSLError():
+            message, hint = f"{url} does not speak TLS.", "Try http:// instead of https://."
+        case TimeoutError():
+            message = f"{url} did not answer within {seconds:g} s."
+            hint = "Check the network, a firewall or an SSH tunnel."
+        case http.client.RemoteDisconnected() | http.client.IncompleteRead() | ConnectionError():
+            message = f"{url} broke off the connection."
+        case http.client.HTTPException():
+            message = f"What listens at {url} is not a Ray dashboard (it does not speak HTTP)."
+        case _:
+            message = f"{url} cannot be reached: {getattr(error, 'strerror', None) or error}."
+    return ClusterError(message, hint=hint)

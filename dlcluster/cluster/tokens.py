@@ -9,7 +9,9 @@ from dlcluster.errors import UsageError
 
 
 def find_token() -> str | None:
-    """The token for a cluster that is not ours: ``RAY_AUTH_TOKEN``, ``RAY_AUTH_TOKEN_PATH``, ``~/.ray/auth_token``.
+    """The token for a cluster that is not ours.
+
+    Looked for in ``RAY_AUTH_TOKEN``, then ``RAY_AUTH_TOKEN_PATH``, then ``~/.ray/auth_token``.
 
     Returns:
         The first one there is, or None.

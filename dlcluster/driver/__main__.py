@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,11 +16,13 @@ from dlcluster.driver.check import check_components
 from dlcluster.driver.claim import Claim, Stop
 from dlcluster.driver.output import masked
 from dlcluster.driver.train import run_claim
-from dlcluster.errors import DlclusterError, ExitCode
+from dlcluster.errors import DlclusterError, ExitCode, StoreError
 from dlcluster.spec import TrainJob
 from dlcluster.store.fence import read_fence
 from dlcluster.store.objects import open_objects
-from dlcluster.store.writer import Ack, Progress, Row, RunWriter
+from dlcluster.store.schema import Row
+from dlcluster.store.sender import Sender
+from dlcluster.store.writer import Ack, Progress, RunWriter
 
 
 class ActorWriter:
@@ -46,7 +49,7 @@ class ActorWriter:
             .remote(store, run_id, fence, env)
         )
 
-    def push(self, sender: str, first_seq: int, rows: list[Row], flush: bool = False) -> Ack:
+    def push(self, sender: str, first_seq: int, rows: list[Row], flush: bool) -> Ack:
         """Takes rows."""
         return ray.get(self.handle.push.remote(sender, first_seq, rows, flush))  # type: ignore[no-any-return]
 
@@ -122,14 +125,13 @@ def main(run_uri: str, number: str, secrets_key: str | None = None) -> ExitCode:
         "secrets": secrets,
         "writer": writer.handle,
     }
-    lines = 0
+    sender = Sender(writer.push, "driver")
 
     def say(line: str) -> None:
-        nonlocal lines
         line = masked(line, secrets.values())
-        print(line, flush=True)
-        lines += 1
-        writer.handle.push.remote("driver-log", lines, [("log", {"stream": "driver", "text": line})], False)
+        print(line, flush=True)  # Ray shows it in its dashboard
+        with contextlib.suppress(StoreError):  # after the last row, the dashboard alone has it
+            sender.log("driver", line)
 
     def on_claim(claim: Claim) -> None:
         def terminate(signal_number: int, frame: FrameType | None) -> None:
@@ -144,6 +146,7 @@ def main(run_uri: str, number: str, secrets_key: str | None = None) -> ExitCode:
         fence,
         job,
         writer=writer,
+        sender=sender,
         runner=runner,
         check=lambda: check_components(job),
         say=say,

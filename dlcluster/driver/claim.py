@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dlcluster.spec import TrainJob
     from dlcluster.store.fence import Fence
     from dlcluster.store.objects import Objects
-    from dlcluster.store.writer import Ack, Progress, Row
+    from dlcluster.store.writer import Progress
 
 HEARTBEAT_SECONDS = float(os.environ.get("DLCLUSTER_HEARTBEAT_SECONDS", "10"))
 _STOP_POLL_SECONDS = 1.0
@@ -26,10 +26,6 @@ _STOP_POLL_SECONDS = 1.0
 
 class Writer(Protocol):
     """The run's one writer, here or in an actor."""
-
-    def push(self, sender: str, first_seq: int, rows: list[Row], flush: bool = False) -> Ack:
-        """Takes rows."""
-        ...
 
     def set_control(self, control: dict[str, Any]) -> None:
         """Says something to all senders with their next acknowledgement."""

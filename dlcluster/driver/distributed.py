@@ -46,7 +46,7 @@ class TrainRunner:
         running = False
         while thread.is_alive():
             thread.join(timeout=0.3)
-            if not running and claim.writer.progress().num_rows > 1:  # the workers' first row: they are up
+            if not running and claim.writer.progress().counts.get("attempts"):  # the workers' first row: they are up
                 running = True
                 claim.set("RUNNING")
             if claim.stop is None:

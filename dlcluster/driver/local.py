@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,15 +14,25 @@ from typing import TYPE_CHECKING
 from dlcluster.driver.check import check_components
 from dlcluster.driver.claim import Claim, Stop
 from dlcluster.driver.train import run_claim
-from dlcluster.errors import ExitCode, UsageError
+from dlcluster.errors import ExitCode, StoreError, UsageError
 from dlcluster.store.sender import Sender
-from dlcluster.store.writer import RunWriter
+from dlcluster.store.writer import Ack, RunWriter
 from dlcluster.training.ended import Attempt, TrialEnded
 
 if TYPE_CHECKING:
     from dlcluster.spec import TrainJob
     from dlcluster.store.fence import Fence
     from dlcluster.store.objects import Objects
+    from dlcluster.store.schema import Row
+
+
+def pusher(writer: RunWriter) -> Callable[[str, int, list[Row], bool], Ack]:
+    """How a sender in the same process reaches the writer."""
+
+    def push(sender: str, first_seq: int, rows: list[Row], flush: bool) -> Ack:
+        return writer.push(sender, first_seq, rows, flush=flush)
+
+    return push
 
 
 class _LocalRunner:
@@ -38,7 +49,7 @@ class _LocalRunner:
 
         claim.set("RUNNING")
         gpu = attempt.job.resources.gpus_per_worker > 0 and torch.cuda.is_available()
-        sender = Sender(self.writer.push, f"{attempt.trial_id}-a{attempt.attempt}-r0-p{os.getpid()}")
+        sender = Sender(pusher(self.writer), f"{attempt.trial_id}-a{attempt.attempt}-r0")
 
         def stop() -> str | None:
             return claim.stop.reason if claim.stop is not None else None
@@ -89,6 +100,12 @@ def run_local(
     os.environ.update(env)
     sys.path.insert(0, str(folder))
     writer = RunWriter(objects, fence.run_id, fence.n)
+    sender = Sender(pusher(writer), "driver", say=say)
+
+    def log(line: str) -> None:
+        with contextlib.suppress(StoreError):
+            sender.log("driver", line)
+        say(line)
 
     def on_claim(claim: Claim) -> None:
         def interrupt(number: int, frame: FrameType | None) -> None:
@@ -104,8 +121,9 @@ def run_local(
         fence,
         job,
         writer=writer,
+        sender=sender,
         runner=_LocalRunner(objects, writer, say),
         check=lambda: check_components(job),
-        say=say,
+        say=log,
         on_claim=on_claim,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from dlcluster.spec import TrainJob
     from dlcluster.store.fence import Fence
     from dlcluster.store.objects import Objects
+    from dlcluster.store.sender import Sender
+
+SEAL_WITHIN_SECONDS = 3600.0
+SEAL_PAUSE_SECONDS = 5.0
 
 
 class Runner(Protocol):
@@ -36,6 +42,7 @@ def run_claim(
     job: TrainJob,
     *,
     writer: Writer,
+    sender: Sender,
     runner: Runner,
     check: Callable[[], None],
     say: Callable[[str], None],
@@ -48,6 +55,7 @@ def run_claim(
         fence: The claim.
         job: Its job.
         writer: The run's writer.
+        sender: For the driver's own rows.
         runner: How attempts are run.
         check: Checks components before a worker starts; raises ComponentError.
         say: Takes a line for the driver's log.
@@ -61,10 +69,10 @@ def run_claim(
         on_claim(claim)
         trial: Trial | None = None
         try:
-            writer.push("driver-rows", 1, [("environments", environment_row())])
+            sender.send("environments", environment_row())
             check()
             trial = train_trial(job, data_fingerprint(job.data))
-            ended = _attempts(claim, trial, runner)
+            ended = _attempts(claim, trial, runner, sender.send)
         except DlclusterError as error:
             cause = "bad_job" if isinstance(error, ComponentError) else "infrastructure"
             ended = TrialEnded("FAILED", cause, str(error))
@@ -73,7 +81,7 @@ def run_claim(
             say(stop.reason)
             return ExitCode.UNREACHABLE
         if trial is not None:
-            writer.push("driver-rows", 2, [("trials", _trial_row(trial, ended, started_at, claim))])
+            sender.send("trials", _trial_row(trial, ended, started_at, claim))
         state, reason, code = _verdict(ended, stop)
         say(f"{state}{f': {reason}' if reason else ''}")
         outcome = Outcome(
@@ -89,8 +97,8 @@ def run_claim(
             gpu_seconds=claim.gpu_seconds,
         )
         try:
-            _close(writer, claim)
-            seal(objects, fence, outcome)
+            sender.close()  # as long as it takes: with the store away, rows wait for it
+            _seal(objects, fence, outcome, writer, say)
         except Superseded as error:
             say(str(error))
             return ExitCode.UNREACHABLE
@@ -98,7 +106,9 @@ def run_claim(
     return code
 
 
-def _attempts(claim: Claim, trial: Trial, runner: Runner) -> TrialEnded:
+def _attempts(
+    claim: Claim, trial: Trial, runner: Runner, send: Callable[[str, dict[str, Any]], None]
+) -> TrialEnded:
     """Tries until a try succeeds or there may be no other."""
     budget, number = Budget(claim.job.retry), 0
     while True:
@@ -124,7 +134,7 @@ def _attempts(claim: Claim, trial: Trial, runner: Runner) -> TrialEnded:
             "cause": ended.cause,
             "message": ended.reason,
         }
-        claim.writer.push(f"driver-attempt-{number}", 1, [("attempts", row)])
+        send("attempts", row)
         if ended.details:
             claim.say(ended.details.rstrip())
         if ended.state != "FAILED" or claim.stop is not None or not budget.allows(ended.cause):
@@ -148,8 +158,6 @@ def _verdict(ended: TrialEnded, stop: Stop | None) -> tuple[str, str | None, Exi
 
 
 def _trial_row(trial: Trial, ended: TrialEnded, started_at: datetime, claim: Claim) -> dict[str, Any]:
-    import json
-
     now = datetime.now(UTC)
     return {
         "trial_id": trial.trial_id,
@@ -167,11 +175,22 @@ def _trial_row(trial: Trial, ended: TrialEnded, started_at: datetime, claim: Cla
     }
 
 
-def _close(writer: Writer, claim: Claim) -> None:
-    """Flushes; with the store away, waits for it rather than lose a row, until somebody asks to stop."""
+def _seal(
+    objects: Objects, fence: Fence, outcome: Outcome, writer: Writer, say: Callable[[str], None]
+) -> None:
+    """Seals; with the store away for a while, waits for it rather than lose a run."""
+    with contextlib.suppress(StoreError):  # nothing but a few lines of the log can still wait in it
+        writer.close()
+    deadline = time.monotonic() + SEAL_WITHIN_SECONDS
     while True:
         try:
-            return writer.close()
+            seal(objects, fence, outcome)
+        except Superseded:
+            raise
         except StoreError as error:
-            claim.say(f"cannot finish writing yet: {error.message}")
-            time.sleep(5)
+            if time.monotonic() > deadline:
+                raise
+            say(f"cannot seal the run yet: {error.message}")
+            time.sleep(SEAL_PAUSE_SECONDS)
+        else:
+            return

@@ -17,11 +17,8 @@ from dlcluster.training.ended import Attempt, TrialEnded
 if TYPE_CHECKING:
     import torch
 
-    from dlcluster.store.writer import Ack, Row
-
-SENT_WITHIN_SECONDS = 600.0
-"""How long the end of a trial waits for its last rows to be durable."""
-
+    from dlcluster.store.schema import Row
+    from dlcluster.store.writer import Ack
 
 @dataclass(frozen=True)
 class WorkerCall:
@@ -76,7 +73,7 @@ def run_here(call: WorkerCall, *, rank: int, world: int, device: torch.device) -
         return ray.get(call.writer.push.remote(sender, first_seq, rows, flush))  # type: ignore[no-any-return]
 
     attempt = call.attempt
-    sender = Sender(push, f"{attempt.trial_id}-a{attempt.attempt}-r{rank}-p{os.getpid()}")
+    sender = Sender(push, f"{attempt.trial_id}-a{attempt.attempt}-r{rank}", say=_print)
     with _printing_to(sender, f"worker-{rank}", call.secrets):
         ended = run_attempt(
             attempt,
@@ -84,10 +81,14 @@ def run_here(call: WorkerCall, *, rank: int, world: int, device: torch.device) -
             ranks=Ranks(rank, world, device),
             send=sender.send,
             stop=lambda: sender.control.get("stop"),
-            say=lambda line: print(line, flush=True),
+            say=_print,
         )
-    sender.close(SENT_WITHIN_SECONDS)
+    sender.close()  # as long as it takes: with the store away, rows wait for it
     return ended
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 def enter(call: WorkerCall) -> None:

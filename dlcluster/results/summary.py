@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dlcluster.store.read import files, table
+from dlcluster.store.tables import files, table
 
 if TYPE_CHECKING:
     from dlcluster.store.objects import Objects

@@ -16,7 +16,7 @@ from dlcluster.store.schema import COLUMNS, LOG, Row
 from dlcluster.store.shards import BLOCK, Shard, encode, list_shards, senders_of
 
 LOG_LIMIT = 16 << 20
-_SEGMENT = re.compile(r"(.+)-([0-9]{12})-([0-9]{12})\.log")
+SEGMENT = re.compile(r"(.+)-([0-9]{12})-([0-9]{12})\.log")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class Numbering:
         self._fence = fence
         self._last: Counter[str] = Counter()  # by table, and by "log/<stream>"
         self._log_bytes: Counter[str] = Counter()
-        self._durable: dict[str, dict[str, int]] = {}  # table -> sender -> last row an earlier incarnation put
+        self._durable: dict[
+            str, dict[str, int]
+        ] = {}  # table -> sender -> last row an earlier incarnation put
         self._block = -1
 
     def recover(self, objects: Objects) -> None:
@@ -58,9 +60,7 @@ class Numbering:
         if self._block >= 0:
             return
         base = f"{keys.live(self._run_id)}f{self._fence}/"
-        block = next(
-            n for n in itertools.count() if objects.put_if_absent(f"{base}writer-{n}.json", b"{}")
-        )
+        block = next(n for n in itertools.count() if objects.put_if_absent(f"{base}writer-{n}.json", b"{}"))
         if block:
             durable: dict[str, dict[str, int]] = defaultdict(dict)
             for shard in list_shards(objects, self._run_id, self._fence):
@@ -69,7 +69,7 @@ class Numbering:
             self._durable = dict(durable)
             prefix = keys.logs(self._run_id, self._fence)
             for info in objects.list(prefix):
-                match = _SEGMENT.fullmatch(info.key[len(prefix) :])
+                match = SEGMENT.fullmatch(info.key[len(prefix) :])
                 if match:
                     self._log_bytes[match[1]] += info.size
         self._block = block
@@ -140,11 +140,15 @@ class Numbering:
         before = self._log_bytes[stream]
         if before >= LOG_LIMIT or not texts:
             return
-        data = "".join(text if text.endswith("\n") else text + "\n" for text in texts).encode(errors="replace")
+        data = "".join(text if text.endswith("\n") else text + "\n" for text in texts).encode(
+            errors="replace"
+        )
         room = LOG_LIMIT - before
         if len(data) >= room:
-            cut = data[: room].rpartition(b"\n")[0]
-            data = cut + f"\n[dlcluster] {stream} is longer than {LOG_LIMIT >> 20} MiB: the rest is left out\n".encode()
+            cut = data[:room].rpartition(b"\n")[0]
+            data = (
+                cut + f"\n[dlcluster] {stream} exceeds {LOG_LIMIT >> 20} MiB: the rest is left out\n".encode()
+            )
             self._log_bytes[stream] = LOG_LIMIT
         else:
             self._log_bytes[stream] += len(data)

@@ -78,7 +78,9 @@ class Commit(BaseModel):
             return None
         times = {name for name, kind in COLUMNS["runs"].items() if kind == "time"}
         return {
-            name: datetime.fromisoformat(value).astimezone(UTC) if name in times and isinstance(value, str) else value
+            name: datetime.fromisoformat(value).astimezone(UTC)
+            if name in times and isinstance(value, str)
+            else value
             for name, value in row.items()
         }
 
@@ -116,7 +118,8 @@ def newest_commit(objects: Objects, run_id: str, *, below: int | None = None) ->
 def seal(objects: Objects, fence: Fence, outcome: Outcome) -> Commit:
     """Make all rows of a run up to a claim visible as one, and final.
 
-    May be repeated, raced and killed anywhere: the first commit put is the claim's, and every other try returns it.
+    May be repeated, raced and killed anywhere: the first commit put is the claim's, and every other try
+    returns it.
 
     Raises:
         Superseded: A later claim has sealed the run.
@@ -130,7 +133,8 @@ def seal(objects: Objects, fence: Fence, outcome: Outcome) -> Commit:
     if n in done:
         return _finished(objects, fence)
     # Tombstones come before the rows are read: a writer of an earlier claim sees this claim's fence before it
-    # acknowledges anything that the reading below may miss, and a sealer of one can no longer change what is below us.
+    # acknowledges anything that the reading below may miss, and a sealer of one can no longer change what is
+    # below us.
     stone = Commit(run_id=run_id, n=1, tombstone=True, sealed_at=datetime.now(UTC))
     for m in range(1, n):
         if m not in done:

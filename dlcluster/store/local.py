@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,7 +136,8 @@ class LocalObjects(Objects):
                 os.link(temporary, path)
                 won = True
             except FileExistsError:
-                # NFS may answer "exists" to its own repeated request: two names for our file mean that it was ours.
+                # NFS may answer "exists" to its own repeated request: two names for our file mean that it was
+                # ours.
                 won = temporary.stat().st_nlink == 2
             finally:
                 temporary.unlink(missing_ok=True)
@@ -149,7 +150,7 @@ class LocalObjects(Objects):
         folder, _, start = prefix.rpartition("/")
         yield from self._walk(folder, start, start_after)
 
-    def _entries(self, folder: str) -> list[tuple[str, os.DirEntry[str]]]:
+    def _entries(self, folder: str) -> Sequence[tuple[str, os.DirEntry[str]]]:
         """Visible entries in the order of the keys below them: a folder sorts with its slash, as on S3."""
         try:
             with os.scandir(self._root / folder) as found:

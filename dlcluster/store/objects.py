@@ -32,8 +32,8 @@ class Objects(ABC):
     """Objects by key under ``<uri>/v1/``. Safe to use from several threads.
 
     Attributes:
-        uri: The store's address, canonical: an absolute folder or ``s3://bucket/prefix``, no slash at the end.
-        is_local: Whether it is a folder of this machine.
+        uri: The store's address, canonical: an absolute folder or ``s3://bucket/prefix``, no slash at the
+        end. is_local: Whether it is a folder of this machine.
         requests: How many requests were sent (folders: calls made); what a command costs, for tests and talk.
         writable: Set once this process has checked that the store takes its writes (see ``probe.prepare``).
     """
@@ -62,11 +62,11 @@ class Objects(ABC):
 
     @abstractmethod
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one; True iff this call's bytes are there. One of many racers wins."""
+        """Write an object unless there is one; True iff this call did. Of many racers one wins."""
 
     @abstractmethod
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
-        """List the objects whose key begins with ``prefix`` and is greater than ``start_after``, ascending."""
+        """List the objects whose key begins with ``prefix`` and comes after ``start_after``, ascending."""
 
     @abstractmethod
     def list_folders(self, prefix: str, *, start_after: str = "") -> Iterator[str]:
@@ -123,7 +123,9 @@ def open_objects(uri: str | Path) -> Objects:
     if scheme == "file":
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost"):
-            raise UsageError(f"{text}: file:// names a folder of this machine", hint=f"file:///{parts.netloc}{parts.path}")
+            raise UsageError(
+                f"{text}: file:// names a folder of this machine", hint=f"file:///{parts.netloc}{parts.path}"
+            )
         return LocalObjects(Path(unquote(parts.path)))
     if scheme:
         raise UsageError(

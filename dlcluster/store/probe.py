@@ -35,17 +35,19 @@ def prepare(objects: Objects) -> None:
     try:
         found = int(json.loads(data)["format"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{objects.locate(keys.STORE)} is damaged; it should say the store's format") from error
+        raise StoreError(
+            f"{objects.locate(keys.STORE)} is damaged; it should say the store's format"
+        ) from error
     if found > FORMAT:
         raise StoreError(
-            f"the store {objects.uri} has format {found}, written by a newer dlcluster; this one writes format {FORMAT}",
+            f"the store {objects.uri} has format {found} of a newer dlcluster; this one writes {FORMAT}",
             hint="upgrade dlcluster, or use another --storage; reading still works",
         )
     objects.writable = True
 
 
 def race(objects: Objects) -> None:
-    """Let eight threads put one key if it is absent; exactly one may win, and its bytes must be the ones read.
+    """Let eight threads put one key if it is absent: one may win, and its bytes must be the ones read.
 
     Raises:
         StoreError: The store fails the race.
@@ -64,9 +66,9 @@ def race(objects: Objects) -> None:
                 won = [body for body, first in zip(bodies, pool.map(put, bodies), strict=True) if first]
                 if len(won) != 1:
                     raise StoreError(
-                        f"the store {objects.uri} let {len(won)} of {_RACERS} writers create one object, so two drivers"
-                        " could overwrite each other's results",
-                        hint="use a folder, AWS S3 or Ceph; the store must honour If-None-Match: * atomically",
+                        f"the store {objects.uri} let {len(won)} of {_RACERS} writers create one object,"
+                        " so two drivers could overwrite each other's results",
+                        hint="use a folder, AWS S3 or Ceph; it must honour If-None-Match: * atomically",
                     )
                 if objects.get(key) != won[0] or objects.put_if_absent(key, won[0]):
                     raise StoreError(f"the store {objects.uri} does not keep what its first writer put")

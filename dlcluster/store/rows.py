@@ -1,7 +1,7 @@
 """The row rule: which rows of which attempt count, and how rows about one thing become one.
 
-An attempt owns the epochs from its ``start_epoch`` on, until a later attempt of its trial starts at or below them.
-Order is fence, then attempt: a zombie's attempt 2 under fence 1 comes before attempt 1 under fence 2.
+An attempt owns the epochs from its ``start_epoch`` on, until a later attempt of its trial starts at or below
+them. Order is fence, then attempt: a zombie's attempt 2 under fence 1 comes before attempt 1 under fence 2.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def split_live(epochs: pa.Table, attempts: pa.Table) -> tuple[pa.Table, pa.Table
         attempts: Rows of ``attempts``; one that is missing is taken to start at its first epoch row.
 
     Returns:
-        Live rows, exactly one per trial and epoch, and superseded ones; both by trial, fence, attempt, epoch, seq.
-        Rows that differ in seq alone were sent twice: the last is kept. A row below its own attempt's start is a
-        repeat from a checkpoint's history: it is kept only if the row it repeats is not there.
+        Live rows, exactly one per trial and epoch, and superseded ones; both by trial, fence, attempt, epoch,
+        seq. Rows that differ in seq alone were sent twice: the last is kept. A row below its own attempt's
+        start is a repeat from a checkpoint's history: it is kept only if the row it repeats is not there.
     """
     import numpy as np
 
@@ -39,8 +39,8 @@ def split_live(epochs: pa.Table, attempts: pa.Table) -> tuple[pa.Table, pa.Table
     group, start, first, last = _attempts_of(epochs, attempts, epoch)
     groups = len(start)
 
-    # The owner: the latest attempt up to the row's own that starts at or below the epoch. The same from the trial's
-    # last attempt on says who owns the epoch now.
+    # The owner: the latest attempt up to the row's own that starts at or below the epoch. The same from the
+    # trial's last attempt on says who owns the epoch now.
     owner = _latest_start(group, first[group], start, epoch, nobody=groups)
     now = _latest_start(last[group], first[group], start, epoch, nobody=groups)
 
@@ -73,7 +73,8 @@ def _order(place: Ints, seq: Ints) -> Ints:
     step = np.diff(place)
     if np.all((step > 0) | ((step == 0) & (np.diff(seq) >= 0))):
         return np.arange(len(place))
-    return np.lexsort((seq, place))
+    order: Ints = np.lexsort((seq, place))
+    return order
 
 
 def _pick(table: pa.Table, rows: Ints) -> pa.Table:
@@ -141,7 +142,8 @@ def _ints(column: pa.ChunkedArray) -> Ints:
     import pyarrow as pa
 
     filled = column.fill_null(0) if column.null_count else column
-    return np.asarray(filled.cast(pa.int64()))
+    values: Ints = np.asarray(filled.cast(pa.int64()))
+    return values
 
 
 def _codes(values: Ints) -> tuple[Ints, Ints]:
@@ -166,25 +168,23 @@ def _text_codes(column: pa.ChunkedArray) -> Ints:
     found = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
     rank = np.empty(len(found), dtype=np.int64)
     rank[np.argsort(found)] = np.arange(len(found))
-    return rank[np.asarray(encoded.indices)]
+    codes: Ints = rank[np.asarray(encoded.indices)]
+    return codes
 
 
 def last_of_each(table: pa.Table, keys: Sequence[str]) -> pa.Table:
     """Keep the last row of each key, in the order of the keys: rows that were sent or merged twice."""
     import numpy as np
 
-    from dlcluster.store.schema import concat
-
     if table.num_rows < 2:
         return table
-    table = concat_chunks(table)
+    table = table.combine_chunks()
     columns = [_text_codes(table[key]) if _is_text(table[key]) else _ints(table[key]) for key in keys]
     order = np.lexsort(columns[::-1])
     changes = np.zeros(len(order), dtype=np.bool_)
     changes[-1] = True
     for column in columns:
         changes[:-1] |= column[order][1:] != column[order][:-1]
-    del concat
     return _pick(table, order[changes])
 
 
@@ -194,7 +194,9 @@ def _is_text(column: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_string(column.type))
 
 
-def coalesce(rows: Sequence[dict[str, Any]], key: Sequence[str], together: Sequence[str] = ()) -> list[dict[str, Any]]:
+def coalesce(
+    rows: Sequence[dict[str, Any]], key: Sequence[str], together: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Make one row of all that tell of one thing: in each column the last value that is not null.
 
     Args:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -85,11 +86,14 @@ class Connection:
 
 _NO_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, on this machine"
 _DENIED = (
-    "the keys need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on it (without the last, a missing"
-    " object looks denied)"
+    "the keys need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on it"
+    " (without the last, a missing object looks denied)"
 )
 _CODES = {
-    "NoSuchBucket": ("there is no such bucket", "check the name, the endpoint and the region, or create the bucket"),
+    "NoSuchBucket": (
+        "there is no such bucket",
+        "check the name, the endpoint and the region, or create the bucket",
+    ),
     "AccessDenied": ("access denied", _DENIED),
     "403": ("access denied", _DENIED),
     "AllAccessDisabled": ("access denied", _DENIED),
@@ -104,7 +108,7 @@ _CODES = {
     "InvalidBucketName": ("that is no name for a bucket", "check the address"),
     "QuotaExceeded": ("its quota is used up", "dlcluster store clean"),
     "NotImplemented": (
-        "it cannot create an object only if it is absent (If-None-Match), so two drivers could overwrite each other",
+        "it cannot create an object only if it is absent (If-None-Match), so two drivers could collide",
         "use a folder, AWS S3 or Ceph",
     ),
 }
@@ -153,7 +157,12 @@ class S3Objects(Objects):
 
     def _try(self, key: str, call: Callable[[], _Answer]) -> _Answer:
         """Make a request; what goes wrong becomes an error that says what to check."""
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            PartialCredentialsError,
+        )
 
         self.requests += 1
         try:
@@ -205,8 +214,8 @@ class S3Objects(Objects):
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """See ``Objects.put_if_absent``.
 
-        A request may be repeated (by botocore, by a proxy) after it took effect; its repetition is then refused. So
-        each call signs its object, and a refused one looks whose object is there.
+        A request may be repeated (by botocore, by a proxy) after it took effect; its repetition is then
+        refused. So each call signs its object, and a refused one looks whose object is there.
         """
         from botocore.exceptions import ClientError
 
@@ -215,7 +224,9 @@ class S3Objects(Objects):
 
         def call() -> bool | None:
             try:
-                self._client.put_object(Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*", Metadata=mark)
+                self._client.put_object(
+                    Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*", Metadata=mark
+                )
             except ClientError as error:
                 if _status(error) == 412 or _code(error) == "PreconditionFailed":
                     return False
@@ -237,7 +248,9 @@ class S3Objects(Objects):
 
     def _metadata(self, key: str) -> dict[str, str] | None:
         try:
-            answer = self._try(key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._base + key))
+            answer = self._try(
+                key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._base + key)
+            )
         except ObjectNotFound:  # deleted since
             return None
         return {name: answer["Metadata"].get(name, "") for name in ("writer", "sha256")}
@@ -249,7 +262,7 @@ class S3Objects(Objects):
             arguments: Any = {"Bucket": self._bucket, "Prefix": self._base + prefix, **more}
             if delimiter:
                 arguments["Delimiter"] = delimiter
-            page = self._try(prefix, lambda arguments=arguments: self._client.list_objects_v2(**arguments))  # type: ignore[misc]
+            page = self._try(prefix, partial(self._client.list_objects_v2, **arguments))
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -280,11 +293,13 @@ class S3Objects(Objects):
                 "Objects": [{"Key": self._base + key} for key in todo[start : start + _DELETE_AT_ONCE]],
                 "Quiet": True,
             }
-            answer = self._try("", lambda batch=batch: self._client.delete_objects(Bucket=self._bucket, Delete=batch))  # type: ignore[misc]
+            answer = self._try("", partial(self._client.delete_objects, Bucket=self._bucket, Delete=batch))
             failed = [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
             if failed:
                 words, hint = _CODES.get(failed[0].get("Code", ""), (failed[0].get("Code", "error"), None))
-                raise StoreError(f"the store {self.uri}: {len(failed)} objects could not be deleted: {words}", hint=hint)
+                raise StoreError(
+                    f"the store {self.uri}: {len(failed)} objects could not be deleted: {words}", hint=hint
+                )
 
     def filesystem(self) -> tuple[pyarrow.fs.FileSystem, str]:
         """See ``Objects.filesystem``; new each time, since credentials may expire."""

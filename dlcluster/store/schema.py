@@ -19,25 +19,28 @@ Row = tuple[str, dict[str, Any]]
 LOG = "log"  # not a table: text that goes to log segments
 
 # name or name:type; without a type it is a string, or a time where the name is `at` or ends in `_at`.
-_EPOCHS = """run_id trial_id fence:i32 attempt:i32 seq:i64 epoch:i64 step:i64 train_loss:f64 validation_loss:f64
-    learning_rate:f64 epoch_seconds:f64 num_samples:i64 samples_per_second:f64 metrics:numbers reported_at"""
+_EPOCHS = """run_id trial_id fence:i32 attempt:i32 seq:i64 epoch:i64 step:i64 train_loss:f64
+        validation_loss:f64 learning_rate:f64 epoch_seconds:f64 num_samples:i64
+        samples_per_second:f64 metrics:numbers reported_at"""
 _DECLARED = {
-    "runs": """run_id name kind state reason exit_code:i32 description labels:texts submitted_at started_at ended_at
-        duration_seconds:f64 submitted_by num_trials_expected:i64 num_trials_succeeded:i64 num_trials_failed:i64
-        num_trials_stopped:i64 num_attempts:i64 num_epochs:i64 metric mode best_trial_id best_value:f64 num_workers:i32
-        gpus_per_worker:f64 gpu_seconds:f64 spec spec_sha256 code_sha256 fence:i32 submission_id dlcluster_version""",
+    "runs": """run_id name kind state reason exit_code:i32 description labels:texts submitted_at started_at
+        ended_at duration_seconds:f64 submitted_by num_trials_expected:i64 num_trials_succeeded:i64
+        num_trials_failed:i64 num_trials_stopped:i64 num_attempts:i64 num_epochs:i64 metric mode
+        best_trial_id best_value:f64 num_workers:i32 gpus_per_worker:f64 gpu_seconds:f64 spec
+        spec_sha256 code_sha256 fence:i32 submission_id dlcluster_version""",
     "trials": """run_id trial_id fence:i32 seq:i64 setting_id seed:i64 fold:i32 state reason num_epochs:i64
-        num_steps:i64 best_epoch:i64 best_value:f64 test_loss:f64 metrics:numbers baseline:numbers num_parameters:i64
-        started_at ended_at duration_seconds:f64 gpu_seconds:f64 params model_uri""",
-    "attempts": """run_id trial_id fence:i32 attempt:i32 seq:i64 start_epoch:i64 start_step:i64 started_at ended_at
-        duration_seconds:f64 state cause message num_workers:i32 host pid:i64 device restored_from""",
+        num_steps:i64 best_epoch:i64 best_value:f64 test_loss:f64 metrics:numbers baseline:numbers
+        num_parameters:i64 started_at ended_at duration_seconds:f64 gpu_seconds:f64 params model_uri""",
+    "attempts": """run_id trial_id fence:i32 attempt:i32 seq:i64 start_epoch:i64 start_step:i64 started_at
+        ended_at duration_seconds:f64 state cause message num_workers:i32 host pid:i64 device
+        restored_from""",
     "epochs": _EPOCHS,
     "epochs_superseded": _EPOCHS,
-    "system": """run_id trial_id fence:i32 attempt:i32 seq:i64 rank:i32 host at cpu_percent:f64 memory_bytes:i64
-        gpu_percent:f64 gpu_memory_bytes:i64""",
+    "system": """run_id trial_id fence:i32 attempt:i32 seq:i64 rank:i32 host at cpu_percent:f64
+        memory_bytes:i64 gpu_percent:f64 gpu_memory_bytes:i64""",
     "artifacts": "run_id trial_id fence:i32 seq:i64 name kind uri bytes:i64 sha256 created_at",
-    "environments": """run_id fence:i32 environment_id host python platform cpu num_cpus:i32 memory_bytes:i64 gpu
-        num_gpus:i32 gpu_driver cuda torch ray dlcluster git_commit git_dirty:bool""",
+    "environments": """run_id fence:i32 environment_id host python platform cpu num_cpus:i32 memory_bytes:i64
+        gpu num_gpus:i32 gpu_driver cuda torch ray dlcluster git_commit git_dirty:bool""",
     "benchmarks": """run_id fence:i32 seq:i64 case metric value:f64 unit repeat:i32 warmup:bool environment_id
         git_commit at""",
 }
@@ -85,7 +88,8 @@ def _schemas() -> dict[str, pa.Schema]:
     }
     return {
         table: pa.schema(
-            [pa.field(name, types[kind]) for name, kind in columns.items()], metadata={"dlcluster.version": VERSION}
+            [pa.field(name, types[kind]) for name, kind in columns.items()],
+            metadata={"dlcluster.version": VERSION},
         )
         for table, columns in COLUMNS.items()
     }
@@ -139,7 +143,9 @@ def conform(name: str, table: pa.Table) -> pa.Table:
     if table.schema.equals(schema):
         return table.replace_schema_metadata(schema.metadata)
     columns = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
@@ -181,7 +187,8 @@ def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
     """Parquet's names of the float columns and of the others, within maps too."""
     import pyarrow as pa
 
-    floats, others = [], []
+    floats: list[str] = []
+    others: list[str] = []
     for field in schema:
         is_map = pa.types.is_map(field.type)
         leaf = f"{field.name}.key_value.value" if is_map else field.name

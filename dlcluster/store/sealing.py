@@ -77,27 +77,32 @@ def _told(name: str, table: pa.Table) -> list[dict[str, Any]]:
     return coalesce(rows, ["trial_id", "fence", "attempt"])
 
 
-def sealed_tables(objects: Objects, fence: Fence, outcome: Outcome) -> tuple[dict[str, pa.Table], dict[str, Any]]:
+def sealed_tables(
+    objects: Objects, fence: Fence, outcome: Outcome
+) -> tuple[dict[str, pa.Table], dict[str, Any]]:
     """All tables of the run up to a claim that have rows, and the runs row.
 
     The same shards and outcome give the same tables, row for row.
     """
-    import pyarrow as pa
-
     shards = list_shards(objects, fence.run_id)
     base = newest_commit(objects, fence.run_id, below=fence.n)
     above = [shard for shard in shards if (base.n if base else 0) < shard.fence <= fence.n]
     read = gather(objects, base, above, (*ROW_TABLES, "epochs_superseded"), verify=True)
     tables: dict[str, pa.Table] = {}
-    live, superseded = split_live(concat("epochs", [read["epochs"], read["epochs_superseded"]]), read["attempts"])
+    live, superseded = split_live(
+        concat("epochs", [read["epochs"], read["epochs_superseded"]]), read["attempts"]
+    )
     tables["epochs"], tables["epochs_superseded"] = live, conform("epochs_superseded", superseded)
     attempts = _ended_attempts(fence, outcome, _told("attempts", read["attempts"]), [live, superseded])
     trials = _ended_trials(outcome, _told("trials", read["trials"]))
-    tables["attempts"], tables["trials"] = rows_to_table("attempts", attempts), rows_to_table("trials", trials)
+    tables["attempts"], tables["trials"] = (
+        rows_to_table("attempts", attempts),
+        rows_to_table("trials", trials),
+    )
     for name in ROW_TABLES:
         if name not in tables:
             tables[name] = settle(name, read)
-    run = _runs_row(fence, outcome, base, trials, len(attempts), live.num_rows)
+    run = _runs_row(fence, outcome, base, trials, attempts=len(attempts), epochs=live.num_rows)
     tables = {name: tables[name] for name in COLUMNS if name in tables and tables[name].num_rows}
     return {"runs": rows_to_table("runs", [run]), **tables}, run
 
@@ -153,9 +158,15 @@ def _ended_trials(outcome: Outcome, trials: list[dict[str, Any]]) -> list[dict[s
 
 
 def _runs_row(
-    fence: Fence, outcome: Outcome, base: Commit | None, trials: list[dict[str, Any]], attempts: int, epochs: int
+    fence: Fence,
+    outcome: Outcome,
+    base: Commit | None,
+    trials: list[dict[str, Any]],
+    *,
+    attempts: int,
+    epochs: int,
 ) -> dict[str, Any]:
-    """The run's row; what only a claim knows (its times, GPU time, best) is added to what its last commit has."""
+    """The run's row; what only a claim knows (times, GPU time, best) is added to what the last commit has."""
     counts = Counter(row["state"] for row in trials)
     state, reason, exit_code = outcome.state, outcome.reason, outcome.exit_code
     if state == "SUCCEEDED" and counts["SUCCEEDED"] != fence.num_trials_expected:

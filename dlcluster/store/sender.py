@@ -17,7 +17,7 @@ from dlcluster.store.writer import Ack
 Push = Callable[[str, int, list[Row], bool], Ack]
 _ROWS_PER_PUSH = 5_000
 _IDLE_SECONDS = 1.0  # how often a worker with nothing to say asks what the driver wants
-_CLOSING_SECONDS = 0.02
+_URGENT_SECONDS = 0.02
 _LONGEST_PAUSE = 5.0
 
 
@@ -28,8 +28,9 @@ def _silent(_message: str) -> None:
 class Sender:
     """Takes rows from one worker to the run's writer. Thread-safe.
 
-    Rows that the writer has not acknowledged as flushed are kept, and sent again where a push failed or another
-    incarnation of the writer answers. Rows of a table need no copy by the caller: they are copied one level deep.
+    Rows that the writer has not acknowledged as flushed are kept, and sent again where a push failed or
+    another incarnation of the writer answers. Rows of a table need no copy by the caller: they are copied one
+    level deep.
 
     Args:
         push: ``RunWriter.push``, however it is reached; may block and raise.
@@ -141,20 +142,12 @@ class Sender:
         pushed, pause = float("-inf"), 0.0
         while True:
             with self._changed:
-                closing = self._closing
-                if pause:
-                    self._changed.wait_for(lambda: self._abandoned or self._closing != closing, pause)
-                elif closing:
-                    self._changed.wait_for(lambda: self._abandoned or not self._rows, _CLOSING_SECONDS)
-                else:
-                    self._changed.wait_for(self._has_news, self._idle())
-                    rest = pushed + self._interval - time.monotonic()
-                    self._changed.wait_for(lambda: self._closing or self._full, max(0.0, rest))
+                self._rest(pushed, pause)
                 if self._abandoned or (self._closing and not self._rows):
                     return
                 batch = [row for row, _ in islice(self._rows, self._sent, self._sent + _ROWS_PER_PUSH)]
                 first = self._first + self._sent
-                urgent = self._closing or self._full
+                urgent = self._urgent()
             pushed = time.monotonic()
             try:
                 ack = self._push(self.name, first, batch, urgent)
@@ -165,8 +158,20 @@ class Sender:
                 pause = 0.0
                 self._acknowledged(ack, len(batch))
 
-    def _has_news(self) -> bool:
-        return self._closing or self._full or len(self._rows) > self._sent
+    def _rest(self, pushed: float, pause: float) -> None:
+        """Wait until the next push is due: after a failed one, between two, or for something to say."""
+        closing = self._closing
+        if pause:
+            self._changed.wait_for(lambda: self._abandoned or self._closing != closing, pause)
+            return
+        self._changed.wait_for(lambda: self._urgent() or len(self._rows) > self._sent, self._idle())
+        self._changed.wait_for(self._urgent, max(0.0, pushed + self._interval - time.monotonic()))
+        if self._urgent():
+            least = max(0.0, pushed + _URGENT_SECONDS - time.monotonic())
+            self._changed.wait_for(lambda: self._abandoned or not self._rows, least)
+
+    def _urgent(self) -> bool:
+        return self._closing or self._full
 
     def _idle(self) -> float:
         """Rows that wait for their flush are asked after at the interval, the driver's wishes more seldom."""
@@ -186,8 +191,9 @@ class Sender:
             self._failure = None
             self._control = ack.control
             if ack.writer != self._writer:
-                # A new writer knows nothing of what the last one was given: what it says is flushed is not what we
-                # sent, so all that is not acknowledged goes again. The first writer of all has nothing to miss.
+                # A new writer knows nothing of what the last one was given: what it says is flushed is not
+                # what we sent, so all that is not acknowledged goes again. The first writer of all has
+                # nothing to miss.
                 fresh = not self._writer and self._first == 1 and self._sent == 0
                 self._writer = ack.writer
                 if not fresh:

@@ -16,8 +16,8 @@ from dlcluster.store.schema import COLUMNS, concat, conform, read_parquet, rows_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Each incarnation of a claim's writer numbers its rows in a block of its own, so that a write of a dead one that
-# lands late cannot share a number with another row.
+# Each incarnation of a claim's writer numbers its rows in a block of its own, so that a write of a dead one
+# that lands late cannot share a number with another row.
 BLOCK = 10**9
 _SENDERS = b"dlcluster.senders"
 _SHARD = re.compile(r"f([0-9]+)/([a-z_]+)-([0-9]{12})-([0-9]{12})\.parquet")
@@ -47,8 +47,8 @@ def list_shards(objects: Objects, run_id: str, fence: int | None = None) -> list
 def whole(shards: Iterable[Shard]) -> list[Shard]:
     """Leave out shards that lie within a merged one, and make sure that none is missing.
 
-    A listing is no snapshot: while shards merge it may show neither them nor what they became. A writer puts shards
-    one after the other, so a gap means that this happened.
+    A listing is no snapshot: while shards merge it may show neither them nor what they became. A writer puts
+    shards one after the other, so a gap means that this happened.
 
     Raises:
         ObjectNotFound: There is a gap.
@@ -63,13 +63,17 @@ def whole(shards: Iterable[Shard]) -> list[Shard]:
             if shard.last <= end:
                 continue
             if shard.first > end + 1:
-                raise ObjectNotFound(f"rows {end + 1} to {shard.first - 1} of {table}, claim {fence}, are not there")
+                raise ObjectNotFound(
+                    f"rows {end + 1} to {shard.first - 1} of {table}, claim {fence}, are not there"
+                )
             kept.append(shard)
             end = shard.last
     return kept
 
 
-def read_shards(objects: Objects, shards: Iterable[Shard], names: Collection[str]) -> dict[str, list[pa.Table]]:
+def read_shards(
+    objects: Objects, shards: Iterable[Shard], names: Collection[str]
+) -> dict[str, list[pa.Table]]:
     """Read the shards of some tables.
 
     Raises:

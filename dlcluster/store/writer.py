@@ -138,7 +138,7 @@ class RunWriter:
                 self._oldest = self._oldest or arrived
 
     def set_control(self, control: dict[str, Any]) -> None:
-        """Tell all workers something; they learn it with their next acknowledgement, a second later at most."""
+        """Tell all workers something; they learn it with their next push, a second later at most."""
         with self._changed:
             self._control = dict(control)
 
@@ -172,7 +172,9 @@ class RunWriter:
         if self._superseded:
             raise Superseded(str(error))
         if left:
-            raise StoreError(f"{left} rows of run {self._run_id} were not written within {timeout} s: {error}")
+            raise StoreError(
+                f"{left} rows of run {self._run_id} were not written within {timeout} s: {error}"
+            )
 
     def _run(self) -> None:
         batch: Batch | None = None
@@ -181,11 +183,14 @@ class RunWriter:
             chunks: list[Chunk] = []
             with self._changed:
                 if pause:
-                    closing = self._closing
-                    self._changed.wait_for(lambda: self._given_up or self._closing != closing, pause)
+                    self._pause(pause)
                 elif batch is None:
                     self._changed.wait_for(self._is_due, self._rest())
-                if self._given_up or self._superseded or (self._closing and batch is None and not self._chunks):
+                if (
+                    self._given_up
+                    or self._superseded
+                    or (self._closing and batch is None and not self._chunks)
+                ):
                     return
                 if batch is None:
                     if not self._is_due():
@@ -195,14 +200,22 @@ class RunWriter:
                 self._numbering.recover(self._objects)
                 batch = batch or self._numbering.batch(chunks)
                 self._put(batch)
-            except Exception as error:  # the store, in the main; whatever it is, rows stay and the thread lives
+            except (
+                Exception
+            ) as error:  # the store, in the main; whatever it is, rows stay and the thread lives
                 if batch is None:
                     self._give_back(chunks)
                 pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, pause * 2))
-                self._failed(str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}")
+                self._failed(
+                    str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+                )
             else:
                 shards, batch, pause = batch.shards, None, 0.0
                 self._merge(shards)
+
+    def _pause(self, seconds: float) -> None:
+        closing = self._closing
+        self._changed.wait_for(lambda: self._given_up or self._closing != closing, seconds)
 
     def _is_due(self) -> bool:
         return self._given_up or self._closing or (self._waiting > 0 and self._rest() == 0)
@@ -241,8 +254,8 @@ class RunWriter:
         while batch.puts:
             self._objects.put(*batch.puts[0])
             batch.puts.popleft()
-        # A sealer of a later claim puts its fence before it lists our shards. So either it saw what we have just put,
-        # or we see its fence here and leave the rows unacknowledged.
+        # A sealer of a later claim puts its fence before it lists our shards. So either it saw what we have
+        # just put, or we see its fence here and leave the rows unacknowledged.
         try:
             self._objects.get(keys.fence(self._run_id, self._fence + 1))
         except ObjectNotFound:

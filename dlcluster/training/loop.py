@@ -308,7 +308,8 @@ def _save(training: Training, ranks: Ranks, hooks: Hooks, *, wait: bool = False)
     states = ranks.gather(random_state())
     sums = ranks.gather((progress.loss_sum, progress.samples))
     if hooks.saver is not None:
-        hooks.saver.save(lambda: capture(training, states, sums), epoch=progress.epoch, step=progress.step)
+        epoch = progress.epoch if progress.step_in_epoch else progress.epoch - 1  # the last one with a step in it
+        hooks.saver.save(lambda: capture(training, states, sums), epoch=epoch, step=progress.step)
         if wait:
             hooks.saver.flush()
 

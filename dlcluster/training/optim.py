@@ -23,12 +23,11 @@ def make_optimizer(spec: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # One kernel for all parameters instead of a dozen small ones each; torch has it for floats on CPU and CUDA.
     fused = all(parameter.is_floating_point() for parameter in parameters)
-    common = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay, "fused": fused}
+    rate, decay = spec.learning_rate, spec.weight_decay
     if spec.name == "sgd":
-        return torch.optim.SGD(parameters, momentum=spec.momentum, **common)
-    if spec.name == "adamw":
-        return torch.optim.AdamW(parameters, **common)
-    return torch.optim.Adam(parameters, **common)
+        return torch.optim.SGD(parameters, lr=rate, momentum=spec.momentum, weight_decay=decay, fused=fused)
+    make = torch.optim.AdamW if spec.name == "adamw" else torch.optim.Adam
+    return make(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
 def make_lr_scheduler(spec: LrScheduler, optimizer: torch.optim.Optimizer, total_steps: int) -> LambdaLR:
