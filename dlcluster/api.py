@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlcluster.cluster.submit import dead_reason, put_claim, secret_values, send, storage_uri
-from dlcluster.cluster.submit import stop as stop_run
+from dlcluster.cluster.ending import dead_reason
+from dlcluster.cluster.ending import stop as stop_run
+from dlcluster.cluster.submit import put_claim, resume, secret_values, send, storage_uri
 from dlcluster.errors import ExitCode, RunEnded
 from dlcluster.results.follow import Update, follow
 from dlcluster.results.summary import results
@@ -114,6 +115,18 @@ class Run:
         if last.exit_code != ExitCode.SUCCEEDED:
             raise RunEnded(f"{last.state}: {last.reason}", ExitCode(last.exit_code))
         return last
+
+    def resume(
+        self,
+        *,
+        address: str | None = None,
+        insecure: bool = False,
+        take_over: bool = False,
+        say: Callable[[str], None] = _quiet,
+    ) -> Run:
+        """Goes on with a run that ended before its work was done, from its newest checkpoint."""
+        resume(self.objects, self.view, address=address, insecure=insecure, take_over=take_over, say=say)
+        return self
 
     def stop(self, reason: str = "", *, say: Callable[[str], None] = _quiet) -> RunView:
         """Stops the run; it ends sealed, with its rows."""

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import shlex
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlcluster.cluster.ending import dead_reason, settle, who
 from dlcluster.cluster.jobs import Jobs, Target, find_cluster
 from dlcluster.cluster.package import build_package
+from dlcluster.cluster.rest import is_loopback
 from dlcluster.errors import ClusterError, ExitCode, UsageError
-from dlcluster.store import put_code
-from dlcluster.store.commit import Outcome, seal
-from dlcluster.store.fence import Fence, claim, new_run_id
+from dlcluster.spec import TrainJob
+from dlcluster.store.code_packages import get_code, put_code
+from dlcluster.store.fence import Fence, claim, new_run_id, submission_id
 from dlcluster.store.objects import open_objects
-from dlcluster.store.state import RunState, request_stop, write_state
+from dlcluster.store.state import RunState, write_state
 
 if TYPE_CHECKING:
-    from dlcluster.spec import TrainJob
     from dlcluster.store.objects import Objects
     from dlcluster.store.read import RunView
 
-STOP_WAIT_SECONDS = 60.0
 _STORE_VARIABLES = ("AWS_", "DLCLUSTER_HEARTBEAT_SECONDS")
 
 
@@ -107,9 +105,87 @@ def send(
     put_code(objects, package.sha256, package.data)
     notes = [*(warnings or []), *package.warnings]
     fence = put_claim(objects, job, code_sha256=package.sha256, address=target.address, warnings=notes)
+    _start_driver(objects, fence, job, target, package.data, values, insecure)
+    return Sent(fence, objects, target.address, notes)
+
+
+def resume(
+    objects: Objects,
+    view: RunView,
+    *,
+    address: str | None,
+    insecure: bool = False,
+    take_over: bool = False,
+    say: Callable[[str], None],
+) -> Sent:
+    """Goes on with a run that ended before its work was done, from its newest checkpoint, with the code it had.
+
+    Args:
+        objects: The store.
+        view: The run as it is now.
+        address: ``--address``, or None.
+        insecure: Allow plain http to another machine without a token.
+        take_over: Take it from a driver that may still be alive.
+        say: Takes a line for the user.
+
+    Raises:
+        UsageError: The run is still going, or has succeeded.
+        ClusterError: The cluster is away or refuses; the claim is then sealed as FAILED.
+    """
+    last = view.fence
+    if last is None or view.state == "SUCCEEDED":
+        raise UsageError(f"{view.run_id} has succeeded; there is nothing left to do")
+    if view.exit_code is None and not take_over and dead_reason(view, objects) is None:
+        raise UsageError(
+            f"{view.run_id} is {view.state}",
+            hint="Stop it first: dlcluster stop; or, if its driver cannot be reached, add --take-over.",
+        )
+    if last.code_sha256 is None:
+        raise UsageError(f"{view.run_id} was run with --local; its code is not in the store")
+    job = TrainJob.model_validate(last.job)
+    values = secret_values(job)
+    data = get_code(objects, last.code_sha256)
+    target = find_cluster(address or _again(last.address), say=say)
+    now, n = datetime.now(UTC), last.n + 1
+    fence = claim(
+        objects,
+        last.model_copy(
+            update={
+                "n": n, "action": "resume", "created_at": now, "created_by": who(), "address": target.address,
+                "submission_id": submission_id(view.run_id, n), "warnings": [],
+            }
+        ),
+    )  # fmt: skip
+    write_state(
+        objects, view.run_id, n, RunState(state="PENDING", reason="resumed", owner="client", counter=1)
+    )
+    _start_driver(objects, fence, job, target, data, values, insecure)
+    return Sent(fence, objects, target.address, [])
+
+
+def _again(address: str | None) -> str | None:
+    """The cluster a run was sent to, unless that was one on this machine, which may have other ports by now."""
+    return None if address is None or is_loopback(address) else address
+
+
+def _start_driver(
+    objects: Objects,
+    fence: Fence,
+    job: TrainJob,
+    target: Target,
+    code: bytes,
+    values: dict[str, str],
+    insecure: bool,
+) -> None:
+    """Sends code and secrets to the cluster, and starts the driver there.
+
+    Raises:
+        ClusterError: The cluster is away or refuses; the claim is then sealed as FAILED.
+    """
+    package = f"_ray_pkg_{fence.code_sha256[:32]}.zip" if fence.code_sha256 else ""
     try:
         jobs = Jobs(target.address, target.token, insecure=insecure)
-        jobs.upload(package.name, package.data)
+        jobs.upload(package, code)
         arguments = [
             target.python,
             "-m",
@@ -120,7 +196,7 @@ def send(
         store_values = _store_environment() if target.is_local else {}
         if values or store_values:
             arguments.append(jobs.put_secret(json.dumps({"secrets": values, "store": store_values}).encode()))
-        runtime_env: dict[str, object] = {"working_dir": f"gcs://{package.name}"}
+        runtime_env: dict[str, object] = {"working_dir": f"gcs://{package}"}
         if job.runtime_env.pip:
             runtime_env["pip"] = list(job.runtime_env.pip)
         jobs.submit(
@@ -129,7 +205,6 @@ def send(
     except ClusterError as error:
         settle(objects, fence, f"could not be submitted: {error.message}", ExitCode.UNREACHABLE)
         raise
-    return Sent(fence, objects, target.address, notes)
 
 
 def put_claim(
@@ -157,107 +232,6 @@ def put_claim(
     )
     write_state(objects, run_id, 1, RunState(state="PENDING", reason="submitted", owner="client", counter=1))
     return fence
-
-
-def settle(objects: Objects, fence: Fence, reason: str, code: ExitCode, *, state: str = "FAILED") -> None:
-    """Seals a claim whose driver never ran, or is known to be dead."""
-    now = datetime.now(UTC)
-    seal(
-        objects, fence, Outcome(state=state, reason=reason, exit_code=int(code), started_at=now, ended_at=now)
-    )
-
-
-def dead_reason(view: RunView, objects: Objects) -> str | None:
-    """Asks the cluster whether a run's driver is known to be dead.
-
-    A driver that never came up is settled: its run is sealed as FAILED with what Ray says. One that died later
-    is left to be resumed.
-
-    Args:
-        view: The run.
-        objects: The store.
-
-    Returns:
-        Why it is dead; None when it lives, when Ray does not say, and when it was settled.
-    """
-    fence = view.fence
-    if fence is None or fence.address is None or view.sealed:
-        return None
-    try:
-        info = _jobs_of(fence).info(fence.submission_id)
-    except ClusterError:
-        return None  # the heartbeat tells, in time
-    if info is None or not info.ended:
-        return None
-    reason = info.message or f"its process ended with code {info.driver_exit_code}"
-    if view.progress is None or view.progress.owner == "client":
-        settle(objects, fence, f"the driver never started: {reason}", ExitCode.FAILED)
-        return None
-    return reason
-
-
-def stop(
-    objects: Objects,
-    view: RunView,
-    *,
-    reason: str,
-    wait: Callable[[float], RunView],
-    say: Callable[[str], None],
-) -> RunView:
-    """Stops a run so that it ends sealed, whatever state its driver is in.
-
-    Asks the driver through the store and waits; then asks Ray; and if no driver is alive, takes the run over
-    by a claim of its own and seals it.
-
-    Args:
-        objects: The store.
-        view: The run as it is now.
-        reason: Kept with the run; may be empty.
-        wait: Waits so many seconds at most for the run to end, and returns it.
-        say: Takes a line for the user.
-    """
-    if view.sealed or view.fence is None:
-        return view
-    fence = view.fence
-    request_stop(objects, view.run_id, fence.n, by=who(), reason=reason)
-    if view.exit_code is None and dead_reason(view, objects) is None:
-        view = wait(STOP_WAIT_SECONDS)
-        if view.sealed:
-            return view
-        say("the driver does not answer; asking Ray to end it")
-        try:
-            _jobs_of(fence).stop(fence.submission_id)
-            view = wait(STOP_WAIT_SECONDS)
-        except ClusterError as error:
-            say(f"Ray does not answer either ({error.message})")
-    if not view.sealed:
-        say("no driver is alive; sealing what it left")
-        now = datetime.now(UTC)
-        over = fence.model_copy(
-            update={
-                "n": fence.n + 1,
-                "action": "stop",
-                "created_at": now,
-                "created_by": who(),
-                "warnings": [],
-            }
-        )
-        settle(objects, claim(objects, over), f"stopped by {who()}", ExitCode.STOPPED, state="STOPPED")
-    return wait(0)
-
-
-def who() -> str:
-    """The user and the machine, as kept with a run."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user id without a name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
-
-
-def _jobs_of(fence: Fence) -> Jobs:
-    target = find_cluster(fence.address, start=False)
-    return Jobs(target.address, target.token, insecure=True)
 
 
 def _traveling_folder(job: TrainJob, folder: Path) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import ray
 
 from dlcluster.driver.check import check_components
-from dlcluster.driver.claim import Claim, Stop
+from dlcluster.driver.claim import Claim, Stop, flush_seconds
 from dlcluster.driver.output import masked
 from dlcluster.driver.train import run_claim
 from dlcluster.errors import DlclusterError, ExitCode, StoreError
@@ -71,7 +72,8 @@ class _WriterActor:
 
     def __init__(self, store: str, run_id: str, fence: int, env: dict[str, str]) -> None:
         os.environ.update(env)
-        self._writer = RunWriter(open_objects(store), run_id, fence)
+        objects = open_objects(store)
+        self._writer = RunWriter(objects, run_id, fence, flush_seconds=flush_seconds(objects))
 
     def push(self, sender: str, first_seq: int, rows: list[Row], flush: bool) -> Ack:
         return self._writer.push(sender, first_seq, rows, flush=flush)
@@ -109,7 +111,7 @@ def main(run_uri: str, number: str, secrets_key: str | None = None) -> ExitCode:
         secrets_key: Where in the cluster's package store the secrets lie, if there are any.
     """
     store, _, run_id = run_uri.partition("/v1/runs/")
-    ray.init(log_to_driver=True, logging_level="ERROR")
+    ray.init(log_to_driver=True, logging_level=logging.ERROR)
     taken = _take_secrets(secrets_key)
     os.environ.update(taken["store"])
     objects = open_objects(store)

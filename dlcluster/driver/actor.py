@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -60,7 +61,7 @@ class ActorRunner:
 
     def run(self, attempt: Attempt, claim: Claim) -> TrialEnded:
         """Runs one attempt; a lost worker is an end like others, with its cause."""
-        actor = self._actor or self._make.remote()
+        actor: Any = self._actor or self._make.remote()
         self._actor = None
         ready, ended = actor.ready.remote(), actor.run.remote(WorkerCall(attempt=attempt, **self.call))
         try:
@@ -127,7 +128,8 @@ def last_line(error: BaseException) -> str:
 
 def died_words(error: BaseException) -> str:
     """What Ray knows of a death, without its paragraph of advice."""
-    for line in str(error).splitlines():
-        if "died because" in line or "exit type" in line.lower() or "exit detail" in line.lower():
-            return line.strip()
-    return first_line(error)
+    text = " ".join(str(error).split())
+    found = re.search(r"Worker exit detail: (.+?\.)(?: |$)", text)
+    if found and "connection error" in found[1]:
+        return "its process ended without a word (killed, out of memory, or crashed)"
+    return found[1] if found else first_line(error).partition(" Some common causes")[0]

@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 import time
+from importlib import import_module
 from typing import Any
 
 from dlcluster.driver.actor import STOP_GRACE_SECONDS, died_words
@@ -33,6 +34,8 @@ class TrainRunner:
         # Read by the controller, which takes them from this process; how soon a lost worker is noticed.
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
+        # What a worker prints is sent to the run's log by itself; Ray's own way would print it twice.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
         # Workers stay in the job's folder, where a user's relative paths mean what they say.
         os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
@@ -60,8 +63,9 @@ class TrainRunner:
         return box[0]
 
     def _fit(self, call: WorkerCall) -> TrialEnded:
-        from ray import train
-        from ray.train.torch import TorchConfig, TorchTrainer
+        # Typed as what they are in Train V2; Ray's stubs still show V1.
+        train: Any = import_module("ray.train")
+        torch: Any = import_module("ray.train.torch")
 
         resources = self.resources
         per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
@@ -72,10 +76,10 @@ class TrainRunner:
         attempt = call.attempt
         try:
             with tempfile.TemporaryDirectory(prefix="dlcluster-train-") as folder:
-                result = TorchTrainer(
+                result = torch.TorchTrainer(
                     train_function,
                     train_loop_config={"call": call},
-                    torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+                    torch_config=torch.TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
                     scaling_config=train.ScalingConfig(
                         num_workers=resources.num_workers,
                         use_gpu=resources.gpus_per_worker > 0,

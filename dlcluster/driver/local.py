@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from dlcluster.driver.check import check_components
-from dlcluster.driver.claim import Claim, Stop
+from dlcluster.driver.claim import Claim, Stop, flush_seconds
 from dlcluster.driver.train import run_claim
 from dlcluster.errors import ExitCode, StoreError, UsageError
 from dlcluster.store.sender import Sender
@@ -99,7 +99,7 @@ def run_local(
         )
     os.environ.update(env)
     sys.path.insert(0, str(folder))
-    writer = RunWriter(objects, fence.run_id, fence.n)
+    writer = RunWriter(objects, fence.run_id, fence.n, flush_seconds=flush_seconds(objects))
     sender = Sender(pusher(writer), "driver", say=say)
 
     def log(line: str) -> None:

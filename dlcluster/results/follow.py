@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlcluster.errors import ExitCode, ObjectNotFound
 from dlcluster.store.read import read_logs, view
+from dlcluster.store.schema import read_parquet
 
 if TYPE_CHECKING:
     from dlcluster.store.objects import Objects
@@ -46,10 +46,8 @@ class _Epochs:
         for info in self.objects.list(self.prefix):
             if "/epochs-" not in info.key or info.key in self.shards:
                 continue
-            import pyarrow.parquet as pq
-
             try:
-                read = pq.read_table(io.BytesIO(self.objects.get(info.key))).to_pylist()
+                read = read_parquet(self.objects.get(info.key)).to_pylist()
             except ObjectNotFound:
                 continue  # merged into a larger one meanwhile, which the next listing has
             self.shards.add(info.key)

@@ -12,6 +12,7 @@ from typing import Any
 
 from dlcluster.store import keys
 from dlcluster.store.objects import Objects
+from dlcluster.store.ranges import Ranges
 from dlcluster.store.schema import COLUMNS, LOG, Row
 from dlcluster.store.shards import BLOCK, Shard, encode, list_shards, senders_of
 
@@ -21,10 +22,10 @@ SEGMENT = re.compile(r"(.+)-([0-9]{12})-([0-9]{12})\.log")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows as one push brought them, numbered from ``first`` by their sender."""
+    """Rows as one push brought them, with their sender's numbers."""
 
     sender: str
-    first: int
+    numbers: range
     rows: Sequence[Row]
 
 
@@ -50,9 +51,7 @@ class Numbering:
         self._fence = fence
         self._last: Counter[str] = Counter()  # by table, and by "log/<stream>"
         self._log_bytes: Counter[str] = Counter()
-        self._durable: dict[
-            str, dict[str, int]
-        ] = {}  # table -> sender -> last row an earlier incarnation put
+        self._durable: dict[tuple[str, str], Ranges] = {}  # by table and sender: put by earlier incarnations
         self._block = -1
 
     def recover(self, objects: Objects) -> None:
@@ -62,11 +61,11 @@ class Numbering:
         base = f"{keys.live(self._run_id)}f{self._fence}/"
         block = next(n for n in itertools.count() if objects.put_if_absent(f"{base}writer-{n}.json", b"{}"))
         if block:
-            durable: dict[str, dict[str, int]] = defaultdict(dict)
             for shard in list_shards(objects, self._run_id, self._fence):
-                for sender, last in senders_of(objects.get(shard.key)).items():
-                    durable[shard.table][sender] = max(last, durable[shard.table].get(sender, 0))
-            self._durable = dict(durable)
+                for sender, numbers in senders_of(objects.get(shard.key)).items():
+                    known = self._durable.setdefault((shard.table, sender), Ranges())
+                    for part in numbers.parts:
+                        known.add(part)
             prefix = keys.logs(self._run_id, self._fence)
             for info in objects.list(prefix):
                 match = SEGMENT.fullmatch(info.key[len(prefix) :])
@@ -76,11 +75,11 @@ class Numbering:
 
     def batch(self, chunks: list[Chunk]) -> Batch:
         """Number the rows of some chunks and encode them. Rows that do not fit their table go to a log."""
-        tables: dict[str, list[tuple[str, int, dict[str, Any]]]] = defaultdict(list)
+        tables: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for chunk in chunks:
-            for number, (table, row) in enumerate(chunk.rows, chunk.first):
-                if number > self._durable.get(table, {}).get(chunk.sender, 0):
-                    tables[table].append((chunk.sender, number, row))
+            for number, (table, row) in zip(chunk.numbers, chunk.rows, strict=True):
+                if not self._durable or number not in self._durable.get((table, chunk.sender), ()):
+                    tables[table].append(row)
         before = self._last.copy(), self._log_bytes.copy()
         try:
             return self._encoded(chunks, tables)
@@ -88,18 +87,16 @@ class Numbering:
             self._last, self._log_bytes = before  # a number that nothing has would look like a lost shard
             raise
 
-    def _encoded(
-        self, chunks: list[Chunk], tables: dict[str, list[tuple[str, int, dict[str, Any]]]]
-    ) -> Batch:
+    def _encoded(self, chunks: list[Chunk], tables: dict[str, list[dict[str, Any]]]) -> Batch:
         batch = Batch(chunks)
         logs: dict[str, list[str]] = defaultdict(list)
-        for _, _, row in tables.pop(LOG, []):
+        for row in tables.pop(LOG, []):
             logs[_stream(row.get("stream"))].append(str(row.get("text", "")))
         for table, rows in tables.items():
             if table in COLUMNS:
                 logs["rejected"] += self._add_shard(batch, table, rows)
             else:
-                logs["rejected"] += [f"there is no table {table!r}: {row!r}" for _, _, row in rows]
+                logs["rejected"] += [f"there is no table {table!r}: {row!r}" for row in rows]
         for stream, texts in logs.items():
             self._add_segment(batch, stream, texts)
         return batch
@@ -109,16 +106,18 @@ class Numbering:
         self._last[name] += count
         return first, first + count - 1
 
-    def _add_shard(self, batch: Batch, table: str, rows: list[tuple[str, int, dict[str, Any]]]) -> list[str]:
+    def _add_shard(self, batch: Batch, table: str, rows: list[dict[str, Any]]) -> list[str]:
         """Add a table's rows; return what to say of those that do not fit."""
         first, last = self._next(table, len(rows))
         columns = COLUMNS[table]
-        own: dict[str, Any] = {"run_id": self._run_id, "fence": self._fence}
         numbered = [
-            {**row, **own, "seq": seq} if "seq" in columns else {**row, **own}
-            for seq, (_, _, row) in enumerate(rows, first)
+            {**row, "run_id": self._run_id, "fence": self._fence_of(table, row)}
+            | ({"seq": seq} if "seq" in columns else {})
+            for seq, row in enumerate(rows, first)
         ]
-        senders = {sender: number for sender, number, _ in rows}
+        senders: dict[str, Ranges] = defaultdict(Ranges)
+        for chunk in batch.chunks:
+            senders[chunk.sender].add(chunk.numbers)
         rejected: list[str] = []
         try:
             data = encode(table, numbered, senders)
@@ -136,6 +135,13 @@ class Numbering:
         batch.shards.append(Shard(key, self._fence, table, first, last))
         return rejected
 
+    def _fence_of(self, table: str, row: dict[str, Any]) -> int:
+        """The claim; an epoch out of a checkpoint's history keeps the one that computed it."""
+        fence = row.get("fence")
+        if table == "epochs" and isinstance(fence, int) and 0 < fence < self._fence:
+            return fence
+        return self._fence
+
     def _add_segment(self, batch: Batch, stream: str, texts: list[str]) -> None:
         before = self._log_bytes[stream]
         if before >= LOG_LIMIT or not texts:
@@ -145,10 +151,8 @@ class Numbering:
         )
         room = LOG_LIMIT - before
         if len(data) >= room:
-            cut = data[:room].rpartition(b"\n")[0]
-            data = (
-                cut + f"\n[dlcluster] {stream} exceeds {LOG_LIMIT >> 20} MiB: the rest is left out\n".encode()
-            )
+            last_words = f"\n[dlcluster] {stream} exceeds {LOG_LIMIT >> 20} MiB: the rest is left out\n"
+            data = data[:room] + last_words.encode()
             self._log_bytes[stream] = LOG_LIMIT
         else:
             self._log_bytes[stream] += len(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -148,7 +147,8 @@ def seal(objects: Objects, fence: Fence, outcome: Outcome) -> Commit:
         except ObjectNotFound:  # a merge went on while we listed
             if restart == _RESTARTS - 1:
                 raise
-    files = [file for name, table in tables.items() for file in _put_table(objects, fence, name, table)]
+    puts = objects.map(lambda name: _put_table(objects, fence, name, tables[name]), tables)
+    files = [file for files in puts for file in files]
     commit = Commit(run_id=run_id, n=n, sealed_at=datetime.now(UTC), files=files, run=run)
     objects.put_if_absent(keys.commit(run_id, n), commit.model_dump_json().encode())
     return _finished(objects, fence)
@@ -167,7 +167,7 @@ def _finished(objects: Objects, fence: Fence) -> Commit:
     return commit
 
 
-def _put_table(objects: Objects, fence: Fence, name: str, table: Any) -> Iterable[CommittedFile]:
+def _put_table(objects: Objects, fence: Fence, name: str, table: Any) -> list[CommittedFile]:
     """Put a table's files. The same content has the same name; another sealer's other content another one."""
     from dlcluster.store.schema import write_parquet
 
@@ -178,6 +178,7 @@ def _put_table(objects: Objects, fence: Fence, name: str, table: Any) -> Iterabl
         slices = [table.slice(start, rows) for start in range(0, table.num_rows, rows)]
         parts = [(part, write_parquet(part)) for part in slices]
     day = fence.submitted_at.date()
+    files = []
     for number, (part, data) in enumerate(parts, 1):
         sha256 = hashlib.sha256(data).hexdigest()
         suffix = f"-p{number}" if len(parts) > 1 else ""
@@ -185,7 +186,9 @@ def _put_table(objects: Objects, fence: Fence, name: str, table: Any) -> Iterabl
         if not objects.put_if_absent(key, data) and not _is(objects, key, sha256):
             key = keys.table_file(name, day, fence.run_id, fence.n, f"{suffix}-{sha256[:16]}")
             objects.put_if_absent(key, data)
-        yield CommittedFile(table=name, key=key, rows=part.num_rows, bytes=len(data), sha256=sha256)
+        rows = part.num_rows
+        files.append(CommittedFile(table=name, key=key, rows=rows, bytes=len(data), sha256=sha256))
+    return files
 
 
 def _is(objects: Objects, key: str, sha256: str) -> bool:
@@ -198,11 +201,13 @@ def _is(objects: Objects, key: str, sha256: str) -> bool:
 def _delete_others(objects: Objects, fence: Fence, kept: set[str]) -> None:
     """Delete files of this claim that its commit does not name: no other try can commit them any more."""
     day = fence.submitted_at.date()
-    for table in COLUMNS:
-        prefix = keys.table_file(table, day, fence.run_id, fence.n).removesuffix(".parquet")
-        rivals = [
-            info.key
-            for info in objects.list(prefix)
-            if info.key not in kept and info.key[len(prefix)] in ".-"  # not claim 12's when this is claim 1
-        ]
-        objects.delete(rivals)
+    prefixes = [
+        keys.table_file(table, day, fence.run_id, fence.n).removesuffix(".parquet") for table in COLUMNS
+    ]
+    found = objects.map(lambda prefix: [(prefix, info.key) for info in objects.list(prefix)], prefixes)
+    objects.delete(
+        key
+        for some in found
+        for prefix, key in some
+        if key not in kept and key[len(prefix)] in ".-"  # not claim 12's when this is claim 1
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, Literal
@@ -61,7 +60,7 @@ class Fence(BaseModel):
     created_by: str
     submission_id: str
     address: str | None = None
-    warnings: Sequence[str] = ()
+    warnings: list[str] = []
 
     @field_validator("run_id")
     @classmethod
@@ -74,11 +73,6 @@ class Fence(BaseModel):
     @classmethod
     def _in_utc(cls, value: datetime) -> datetime:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-    @field_validator("warnings")
-    @classmethod
-    def _as_list(cls, value: Sequence[str]) -> list[str]:
-        return list(value)
 
 
 def claim(objects: Objects, fence: Fence) -> Fence:

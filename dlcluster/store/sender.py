@@ -10,7 +10,7 @@ from itertools import islice
 from secrets import token_hex
 from typing import Any
 
-from dlcluster.errors import StoreError
+from dlcluster.errors import StoreError, Superseded
 from dlcluster.store.schema import LOG, Row, check_row
 from dlcluster.store.writer import Ack
 
@@ -64,6 +64,7 @@ class Sender:
         self._full = False  # training waits: do not keep to the interval
         self._closing = False
         self._abandoned = False
+        self._superseded: str | None = None
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"sender-{name}", daemon=True)
         self._thread.start()
@@ -75,6 +76,8 @@ class Sender:
 
     def send(self, table: str, row: dict[str, Any]) -> None:
         """Send a row and return at once; blocks only while more than ``limit_bytes`` wait.
+
+        Once a later claim owns the run, rows are dropped and nothing blocks; ``close`` says so.
 
         Raises:
             ValueError: No such table or column.
@@ -94,6 +97,8 @@ class Sender:
         with self._changed:
             if self._closing:
                 raise StoreError("a row was sent after the sender was closed")
+            if self._superseded:
+                return
             self._rows.append((row, size))
             self._bytes += size
             if len(self._rows) == self._sent + 1:
@@ -122,6 +127,7 @@ class Sender:
             timeout: Seconds to wait, None for as long as it takes.
 
         Raises:
+            Superseded: A later claim owns the run; rows not acknowledged until then are not durable.
             StoreError: The time is over; says how many rows are not durable.
         """
         with self._changed:
@@ -137,6 +143,8 @@ class Sender:
                 hint="a resume writes again what a checkpoint holds",
             )
         self._thread.join(_IDLE_SECONDS)
+        if self._superseded:
+            raise Superseded(self._superseded)
 
     def _run(self) -> None:
         pushed, pause = float("-inf"), 0.0
@@ -190,6 +198,12 @@ class Sender:
         with self._changed:
             self._failure = None
             self._control = ack.control
+            if ack.superseded:
+                self._superseded = ack.superseded
+                self._rows.clear()
+                self._bytes = self._sent = 0
+                self._changed.notify_all()
+                return
             if ack.writer != self._writer:
                 # A new writer knows nothing of what the last one was given: what it says is flushed is not
                 # what we sent, so all that is not acknowledged goes again. The first writer of all has

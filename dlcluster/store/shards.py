@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from dlcluster.errors import ObjectNotFound
 from dlcluster.store import keys
 from dlcluster.store.objects import Objects
+from dlcluster.store.ranges import Ranges
 from dlcluster.store.schema import COLUMNS, concat, conform, read_parquet, rows_to_table, write_parquet
 
 if TYPE_CHECKING:
@@ -86,35 +87,42 @@ def read_shards(
     return tables
 
 
-def encode(table: str, rows: list[dict[str, object]], senders: dict[str, int]) -> bytes:
-    """Write rows as a shard that says up to which row of each sender it holds.
+def encode(table: str, rows: list[dict[str, object]], senders: Mapping[str, Ranges]) -> bytes:
+    """Write rows as a shard that says which of each sender's rows were seen to when it was made.
 
     Raises:
         ValueError: A row does not fit the table.
     """
-    return write_parquet(rows_to_table(table, rows), metadata={_SENDERS.decode(): json.dumps(senders)})
+    return write_parquet(rows_to_table(table, rows), metadata=_metadata(senders))
 
 
-def senders_of(data: bytes) -> dict[str, int]:
-    """Up to which row of each sender a shard goes."""
+def _metadata(senders: Mapping[str, Ranges]) -> dict[str, str]:
+    numbers = {name: [[part.start, part.stop] for part in one.parts] for name, one in senders.items()}
+    return {_SENDERS.decode(): json.dumps(numbers)}
+
+
+def senders_of(data: bytes) -> dict[str, Ranges]:
+    """Which of each sender's rows a shard has seen to: those of its table among them are in it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
-    return {name: int(last) for name, last in json.loads(metadata.get(_SENDERS, b"{}")).items()}
+    numbers = json.loads(metadata.get(_SENDERS, b"{}"))
+    return {name: Ranges(range(start, stop) for start, stop in parts) for name, parts in numbers.items()}
 
 
 def merge(objects: Objects, run_id: str, shards: list[Shard]) -> Shard:
     """Put neighbouring shards of one table as one, then delete them."""
     fence, table = shards[0].fence, shards[0].table
     data = [objects.get(shard.key) for shard in shards]
-    senders: dict[str, int] = {}
+    senders: dict[str, Ranges] = defaultdict(Ranges)
     for one in data:
-        for name, last in senders_of(one).items():
-            senders[name] = max(last, senders.get(name, 0))
+        for name, numbers in senders_of(one).items():
+            for part in numbers.parts:
+                senders[name].add(part)
     first, last = shards[0].first, shards[-1].last
     merged = Shard(keys.shard(run_id, fence, table, first, last), fence, table, first, last)
     rows = concat(table, map(read_parquet, data)).combine_chunks()
-    objects.put(merged.key, write_parquet(rows, metadata={_SENDERS.decode(): json.dumps(senders)}))
+    objects.put(merged.key, write_parquet(rows, metadata=_metadata(senders)))
     objects.delete(shard.key for shard in shards)
     return merged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
@@ -14,6 +15,7 @@ from dlcluster.errors import ObjectNotFound, StoreError, Superseded
 from dlcluster.store import keys
 from dlcluster.store.batch import Batch, Chunk, Numbering, now
 from dlcluster.store.objects import Objects
+from dlcluster.store.ranges import Received
 from dlcluster.store.schema import LOG, Row
 from dlcluster.store.shards import Shard, merge
 
@@ -31,11 +33,13 @@ class Ack:
         flushed: The highest number of this sender's rows that is durable, with all before it.
         control: What the driver last told all workers.
         writer: Which incarnation answers.
+        superseded: Why nothing will be flushed any more: a later claim owns the run. None otherwise.
     """
 
     flushed: int
     control: dict[str, Any] = field(default_factory=dict)
     writer: str = ""
+    superseded: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,6 @@ class Progress:
     superseded: bool = False
 
 
-@dataclass
-class _Position:
-    seen: int
-    flushed: int
-
-
 class RunWriter:
     """Writes the rows of one claim. Thread-safe; ``push`` never raises for the store's sake.
 
@@ -86,7 +84,7 @@ class RunWriter:
         self._flush_seconds = flush_seconds
         self._flush_rows = flush_rows
         self._changed = threading.Condition(threading.Lock())
-        self._senders: dict[str, _Position] = {}
+        self._senders: dict[str, Received] = {}
         self._chunks: list[Chunk] = []
         self._oldest: float | None = None  # when the oldest waiting row of a table came
         self._oldest_log: float | None = None
@@ -113,23 +111,24 @@ class RunWriter:
             flush: Write all that waits now; a later answer says when it is durable.
         """
         with self._changed:
-            position = self._senders.setdefault(sender, _Position(first_seq - 1, first_seq - 1))
-            new = rows[max(0, position.seen + 1 - first_seq) :]
-            if new and not self._closing:
-                first = max(first_seq, position.seen + 1)
-                position.seen = first + len(new) - 1
-                self._chunks.append(Chunk(sender, first, new))
-                self._waiting += len(new)
-                self._look_at(new)
+            received = self._senders.setdefault(sender, Received(first_seq))
+            new = received.take(first_seq, len(rows) if not self._closing else 0)
+            for part in new:
+                chunk = Chunk(sender, part, rows[part.start - first_seq : part.stop - first_seq])
+                self._chunks.append(chunk)
+                self._waiting += len(part)
+                self._look_at(chunk.rows)
             self._urgent = self._urgent or (flush and self._waiting > 0) or self._waiting >= self._flush_rows
             if new or flush:
                 self._changed.notify_all()
-            return Ack(position.flushed, self._control, self.id)
+            return Ack(received.flushed, self._control, self.id, self._error if self._superseded else None)
 
-    def _look_at(self, rows: list[Row]) -> None:
+    def _look_at(self, rows: Sequence[Row]) -> None:
         arrived = time.monotonic()
         for table, row in rows:
             self._counts[table] += 1
+            if self._counts[table] == 1 and table != LOG:
+                self._urgent = True  # somebody waits for the first attempt, and for the first epoch
             if table == "epochs":
                 self._latest = row
             if table == LOG:
@@ -185,16 +184,12 @@ class RunWriter:
                 if pause:
                     self._pause(pause)
                 elif batch is None:
-                    self._changed.wait_for(self._is_due, self._rest())
-                if (
-                    self._given_up
-                    or self._superseded
-                    or (self._closing and batch is None and not self._chunks)
-                ):
+                    while not self._is_due():
+                        self._changed.wait(self._rest())
+                done = self._closing and batch is None and not self._chunks
+                if done or self._given_up or self._superseded:
                     return
                 if batch is None:
-                    if not self._is_due():
-                        continue
                     chunks = self._take()
             try:
                 self._numbering.recover(self._objects)
@@ -218,11 +213,11 @@ class RunWriter:
         self._changed.wait_for(lambda: self._given_up or self._closing != closing, seconds)
 
     def _is_due(self) -> bool:
-        return self._given_up or self._closing or (self._waiting > 0 and self._rest() == 0)
+        return self._given_up or self._superseded or self._closing or self._rest() == 0
 
     def _rest(self) -> float | None:
         """Seconds until what waits must be written; None while nothing waits."""
-        if not self._waiting:
+        if not self._chunks:
             return None
         if self._urgent:
             return 0.0
@@ -263,11 +258,14 @@ class RunWriter:
         else:
             with self._changed:
                 self._superseded = True
-            self._failed(f"a later claim owns run {self._run_id}; claim {self._fence} has stopped writing")
+                self._error = (
+                    f"a later claim owns run {self._run_id}; claim {self._fence} has stopped writing"
+                )
+                self._since = self._since or now()
             return
         with self._changed:
             for chunk in batch.chunks:
-                self._senders[chunk.sender].flushed = chunk.first + len(chunk.rows) - 1
+                self._senders[chunk.sender].durable(chunk.numbers)
             self._waiting -= batch.num_rows
             self._error = self._since = None
             self._changed.notify_all()
