@@ -181,9 +181,7 @@ def submit(
     return Run(sent.fence.run_id, sent.objects, tuple(sent.warnings))
 
 
-def _run_here(
-    job: TrainJob, storage: str | None, folder: Path, warnings: list[str], say: Callable[[str], None]
-) -> Run:
+def _run_here(job: TrainJob, storage: str | None, folder: Path, warnings: list[str], say: Callable[[str], None]) -> Run:
     from dlcluster.driver.local import run_local
     from dlcluster.store.objects import open_objects
 

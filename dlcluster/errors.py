@@ -1,17 +1,17 @@
 """Every error a user can meet, and the exit code it ends the command with.
 
-    DlclusterError                 1
-    ├── UsageError                 2   a wrong option, name or combination
-    │   ├── JobFileError           2   the job file, every fault in it at once
-    │   └── RunNotFound            2   no run of that name, or several
-    ├── ComponentError             2   a model, data set, loss or metric that does not fit the job
-    │   └── DataError              2   the data itself: missing values, a split too small, a wrong column
-    ├── UnreachableError           3   something outside this process did not answer
-    │   ├── ClusterError           3   the Ray cluster: away, refusing, or not able to run the job
-    │   └── StoreError             3   the store: away, refusing, or not what it should be
-    │       ├── ObjectNotFound     3   an object that should be there is not
-    │       └── Superseded         3   a later claim owns the run now
-    └── RunEnded                   -   a run that ended otherwise than well; carries the run's own code
+DlclusterError                 1
+├── UsageError                 2   a wrong option, name or combination
+│   ├── JobFileError           2   the job file, every fault in it at once
+│   └── RunNotFound            2   no run of that name, or several
+├── ComponentError             2   a model, data set, loss or metric that does not fit the job
+│   └── DataError              2   the data itself: missing values, a split too small, a wrong column
+├── UnreachableError           3   something outside this process did not answer
+│   ├── ClusterError           3   the Ray cluster: away, refusing, or not able to run the job
+│   └── StoreError             3   the store: away, refusing, or not what it should be
+│       ├── ObjectNotFound     3   an object that should be there is not
+│       └── Superseded         3   a later claim owns the run now
+└── RunEnded                   -   a run that ended otherwise than well; carries the run's own code
 """
 
 from __future__ import annotations

@@ -26,9 +26,7 @@ class Residual(nn.Module):
         output_shape: Given by dlcluster: the shape of one prediction.
     """
 
-    def __init__(
-        self, width: int, depth: int, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, width: int, depth: int, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.first = nn.Linear(input_shape[0], width)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlcluster.cli.output import output_option, print_rows, text
+from dlcluster.cli.group import Command
+from dlcluster.cli.output import output_option, print_rows
+
+if TYPE_CHECKING:
+    from dlcluster.models.catalog import Params
 
 
-def _defaults(params: Any) -> str:
-    fields = params.model_fields.items()
-    return ", ".join(name if field.is_required() else f"{name}={field.default}" for name, field in fields)
-
-
-@click.command()
+@click.command(cls=Command, examples=["dlcluster models", "dlcluster models -o json"])
 @output_option
 def models(output: str) -> None:
-    """List the models a job file can name, with their parameters.
+    """List the models a job file can name.
 
-    Your own is named as package.module:Class.
-
-    \b
-    dlcluster models
-    dlcluster models -o json
+    Each with its parameters and their defaults. Your own is named as package.module:Class.
     """
     from dlcluster.models.catalog import MODELS
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
             "params": _defaults(entry.params),
@@ -36,19 +31,28 @@ def models(output: str) -> None:
         }
         for entry in MODELS.values()
     ]
-    print_rows(rows, {"name": text, "params": text, "summary": text}, output)
+    columns = {
+        "name": lambda row: row["name"],
+        "params": lambda row: ", ".join(
+            name if value is None else f"{name}={value}" for name, value in row["params"].items()
+        ),
+        "summary": lambda row: row["summary"],
+    }
+    print_rows(rows, columns, output, fields=["name", "params", "summary", "source"], empty="no models")
 
 
-@click.command()
+def _defaults(params: type[Params]) -> dict[str, Any]:
+    """Parameters with their defaults; None for those that must be given."""
+    fields = params.model_fields.items()
+    return {name: None if field.is_required() else field.default for name, field in fields}
+
+
+@click.command(cls=Command, examples=["dlcluster datasets", "dlcluster datasets -o csv"])
 @output_option
 def datasets(output: str) -> None:
     """List the data sets a job file can name.
 
     Your own is a file (data.path) or a function, named as package.module:function.
-
-    \b
-    dlcluster datasets
-    dlcluster datasets -o csv
     """
     from dlcluster.data.catalog import DATASETS
 
@@ -56,4 +60,9 @@ def datasets(output: str) -> None:
         {"name": entry.name, "task": entry.task, "summary": entry.summary, "source": entry.source}
         for entry in DATASETS.values()
     ]
-    print_rows(rows, {"name": text, "task": text, "summary": text, "source": text}, output)
+    columns = {
+        "name": lambda row: row["name"],
+        "task": lambda row: row["task"],
+        "summary": lambda row: row["summary"],
+    }
+    print_rows(rows, columns, output, fields=["name", "task", "summary", "source"], empty="no data sets")

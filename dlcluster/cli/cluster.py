@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from dlcluster.cli.output import output_option, print_rows, say, text, when
+from dlcluster.cli.group import Group
+from dlcluster.cli.output import output_option, print_rows, say
+from dlcluster.cli.text import text, when
 from dlcluster.errors import ExitCode
 
 
-@click.group()
+@click.group(cls=Group, examples=["dlcluster cluster up", "dlcluster cluster status"])
 def cluster() -> None:
     """Start, stop and look at the Ray cluster on this machine."""
 
 
-@cluster.command()
-@click.option("--num-cpus", type=click.IntRange(min=1), help="CPUs to offer.  [default: all]")
-@click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs to offer.  [default: all]")
+@cluster.command(examples=["dlcluster cluster up", "dlcluster cluster up --num-cpus 4"])
+@click.option("--num-cpus", type=click.IntRange(min=1), metavar="N", help="CPUs to offer.  [default: all of them]")
+@click.option("--num-gpus", type=click.IntRange(min=0), metavar="N", help="GPUs to offer.  [default: all of them]")
 def up(num_cpus: int | None, num_gpus: int | None) -> None:
-    """Start a Ray cluster on this machine, or find the one that runs.
+    """Start a Ray cluster here, or find the one that runs.
 
-    submit does this by itself. It listens on this machine only, with a token.
-
-    \b
-    dlcluster cluster up
-    dlcluster cluster up --num-cpus 4
+    Prints its dashboard's address. submit does this by itself. The cluster listens on this machine only, with a
+    token.
     """
     from dlcluster.cluster.local import up as start
 
@@ -31,14 +32,11 @@ def up(num_cpus: int | None, num_gpus: int | None) -> None:
     click.echo(found.address)
 
 
-@cluster.command()
+@cluster.command(examples=["dlcluster cluster down"])
 def down() -> None:
-    """Stop the Ray cluster that dlcluster started on this machine, and nothing else.
+    """Stop the Ray cluster that dlcluster started here.
 
-    Runs on it end; what they stored stays.
-
-    \b
-    dlcluster cluster down
+    Nothing else is stopped. Runs on it end; what they stored stays.
     """
     from dlcluster.cluster.local import down as stop
 
@@ -46,20 +44,21 @@ def down() -> None:
         say("no cluster of dlcluster runs on this machine")
 
 
-@cluster.command()
+_FIELDS = ["state", "dashboard", "num_cpus", "pid", "started_at", "token_path"]
+
+
+@cluster.command(examples=["dlcluster cluster status", "dlcluster cluster status -o json"])
 @output_option
 @click.pass_context
 def status(context: click.Context, output: str) -> None:
-    """Say whether a cluster runs on this machine, and where its dashboard is.
+    """Say whether a cluster runs here, and where.
 
-    \b
-    dlcluster cluster status
-    dlcluster cluster status -o json
+    Exits with 3 when none does.
     """
     from dlcluster.cluster.local import running
 
     found = running()
-    rows = []
+    rows: list[dict[str, Any]] = []
     if found is not None:
         rows.append(
             {
@@ -72,13 +71,14 @@ def status(context: click.Context, output: str) -> None:
             }
         )
     columns = {
-        "state": text,
-        "dashboard": text,
-        "num_cpus": text,
-        "pid": text,
-        "started_at": when,
-        "token_path": text,
+        "state": lambda row: row["state"],
+        "dashboard": lambda row: row["dashboard"],
+        "CPUs": lambda row: text(row["num_cpus"]),
+        "pid": lambda row: text(row["pid"]),
+        "started": lambda row: when(row["started_at"]),
+        "token": lambda row: row["token_path"],
     }
-    print_rows(rows, columns, output, empty="no cluster of dlcluster runs on this machine; submit starts one")
+    empty = "no cluster of dlcluster runs on this machine; submit starts one"
+    print_rows(rows, columns, output, fields=_FIELDS, right=("CPUs", "pid"), empty=empty)
     if not rows:
         context.exit(ExitCode.UNREACHABLE)

@@ -1,15 +1,16 @@
-"""Following a run on a terminal or in a pipe, and what is said at its end."""
+"""Following a run, on a terminal or in a pipe."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from dlcluster.cli.output import clean, number, print_json, print_rows, say, seconds, table, text
+from dlcluster.cli.output import command_for, print_json, say, until_closed
+from dlcluster.cli.text import count, number, seconds, words
 from dlcluster.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from dlcluster.api import Run
-    from dlcluster.results.summary import Comparison
-    from dlcluster.store.objects import Objects
     from dlcluster.store.read import RunView
 
 
@@ -32,14 +31,13 @@ def follow_epochs(run: Run, *, quiet: bool = False) -> RunView:
         run: What to follow.
         quiet: Show nothing; only wait.
     """
+    from dlcluster.results.summary import planned_epochs
+
     view = run.view
-    job = view.fence.job if view.fence else {}
-    planned = int((job.get("training") or {}).get("epochs") or 0)
+    planned = planned_epochs(view) or 0
     if not quiet:
-        say(
-            f"run {run.run_id}"
-            + (f"  dashboard {view.fence.address}" if view.fence and view.fence.address else "")
-        )
+        where = f"  dashboard {view.fence.address}" if view.fence and view.fence.address else ""
+        say(f"run {run.run_id}{where}")
     with _bar(quiet, planned) as shown:
         try:
             for update in run.follow():
@@ -50,10 +48,40 @@ def follow_epochs(run: Run, *, quiet: bool = False) -> RunView:
                     shown.epoch(update.epoch)
         except KeyboardInterrupt:
             shown.close()
-            say(f"\nthe run goes on; come back with: dlcluster logs {run.run_id} -f")
-            say(f"or end it with: dlcluster stop {run.run_id}")
+            left_going(run)
             raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
     return view
+
+
+def finish(context: click.Context, run: Run, *, detach: bool, output: str, ended: bool = False) -> NoReturn:
+    """Follows a run that is on its way to its end, prints what came of it, and exits with its exit code.
+
+    Args:
+        context: Of the command.
+        run: Which.
+        detach: Print its id instead, and leave it going.
+        output: ``table``, ``json`` or ``csv``.
+        ended: It has ended already.
+    """
+    from dlcluster.cli.scores import print_results
+
+    if detach:
+        if output == "json":
+            print_json({"run_id": run.run_id, "storage": run.objects.uri})
+        else:
+            click.echo(run.run_id)
+        say(f"sent; follow it with: {command_for(run.objects, 'logs', run.run_id, '-f')}")
+        context.exit(ExitCode.SUCCEEDED)
+    view = run.view if ended else follow_epochs(run, quiet=output != "table")
+    with until_closed():
+        print_results(run.objects, view, output)
+    context.exit(view.exit_code if view.exit_code is not None else ExitCode.FAILED)
+
+
+def left_going(run: Run) -> None:
+    """Says that a run goes on without its follower, and how to come back to it."""
+    say(f"\nthe run goes on; come back with: {command_for(run.objects, 'logs', run.run_id, '-f')}")
+    say(f"or end it with: {command_for(run.objects, 'stop', run.run_id)}")
 
 
 def epoch_cells(row: dict[str, Any], planned: int) -> list[str]:
@@ -61,7 +89,7 @@ def epoch_cells(row: dict[str, Any], planned: int) -> list[str]:
     left = (planned - row["epoch"]) * (row["epoch_seconds"] or 0.0)
     return [
         f"{row['epoch']}/{planned}", number(row["train_loss"]), number(row["validation_loss"]),
-        f"{row['samples_per_second']:,.0f}", seconds(left) if left else "",
+        count(row["samples_per_second"]), seconds(left) if left else "",
     ]  # fmt: skip
 
 
@@ -80,20 +108,20 @@ class _Shown:
         self.quiet, self.planned, self.bar, self.task = quiet, planned, bar, task
         self.header, self.attempt, self.last_state = False, 1, ""
 
-    def line(self, words: str) -> None:
+    def line(self, line: str) -> None:
         if self.quiet:
             return
         if self.bar is not None:
-            self.bar.console.print(words, highlight=False, markup=False)
+            self.bar.console.print(line, highlight=False, markup=False)
         else:
-            say(words)
+            say(line)
 
     def state(self, view: RunView) -> None:
-        words = f"{view.state.lower()}{f': {clean(view.reason)}' if view.reason else ''}"
+        shown = f"{view.state.lower()}{f': {words(view.reason)}' if view.reason else ''}"
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, description=words[:60])
+            self.bar.update(self.task, description=shown[:60])
         elif view.state != self.last_state and view.exit_code is None:
-            self.line(words)
+            self.line(shown)
         self.last_state = view.state
 
     def epoch(self, row: dict[str, Any]) -> None:
@@ -121,57 +149,8 @@ def _bar(quiet: bool, planned: int) -> Iterator[_Shown]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"),
+        TimeElapsedColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield _Shown(quiet, planned, bar, bar.add_task("starting", total=planned or None))
-
-
-def print_results(objects: Objects, view: RunView, output: str) -> None:
-    """Prints the outcome of a run: what was measured, where it lies, and what to do next."""
-    from dlcluster.results.summary import comparisons, results
-
-    document = results(objects, view)
-    if output == "json":
-        print_json(document)
-        return
-    if output == "csv":
-        rows = [{**row, **(row.pop("metrics") or {})} for row in document["trials"]]
-        print_rows(rows, dict.fromkeys(rows[0] if rows else {}, text), output)
-        return
-    reason = f": {clean(view.reason)}" if view.reason else ""
-    click.echo(f"{view.run_id}  {view.state}{reason}{'  (partial: not sealed yet)' if view.partial else ''}")
-    for trial in document["trials"]:
-        found = comparisons(trial)
-        if found:
-            click.echo()
-            click.echo(_compared(found, _baseline_name(view)))
-    click.echo()
-    for name, paths in document["files"].items():
-        for path in paths:
-            click.echo(f"{name:<10} {path}")
-    if view.fence is not None and view.fence.address:
-        click.echo(f"{'dashboard':<10} {view.fence.address}/#/jobs/{view.fence.submission_id}")
-    where = f" --storage {objects.uri}"
-    say(f"\nnext: dlcluster show {view.run_id}{where}\n      dlcluster results {view.run_id} --epochs{where}")
-    if view.exit_code:
-        say(f"      dlcluster logs {view.run_id}{where}")
-
-
-def _baseline_name(view: RunView) -> str:
-    data = (view.fence.job if view.fence else {}).get("data", {})
-    forecast = data.get("task") in (None, "forecast")
-    return "persistence" if forecast else "mean of train"
-
-
-def _compared(found: list[Comparison], baseline: str) -> str:
-    with_baseline = any(item.baseline is not None for item in found)
-    header = ["test error", "model", *([baseline, "model / it"] if with_baseline else [])]
-    rows = []
-    for item in found:
-        row = [item.metric.removeprefix("test_"), number(item.value)]
-        if with_baseline:
-            ratio = item.value / item.baseline if item.baseline else None
-            row += [number(item.baseline), "" if ratio is None else f"{ratio:.2f}"]
-        rows.append(row)
-    return table(rows, header)

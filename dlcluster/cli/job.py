@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 
 import click
 
-from dlcluster.cli.output import address_option, output_option, print_json, say, storage_option
+from dlcluster.cli.group import Command
+from dlcluster.cli.output import (
+    address_option,
+    output_option,
+    print_json,
+    say,
+    storage_option,
+)
 from dlcluster.errors import ExitCode
 
 _set_option = click.option(
@@ -18,7 +28,15 @@ _set_option = click.option(
 )
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "dlcluster submit jobs/lstm.yaml",
+        "dlcluster submit jobs/lstm.yaml --set training.epochs=3 --storage s3://bucket/results",
+        "dlcluster submit jobs/lstm.yaml --detach",
+        "dlcluster submit jobs/lstm.yaml --local",
+    ],
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @_set_option
 @storage_option
@@ -30,6 +48,7 @@ _set_option = click.option(
 @click.pass_context
 def submit(
     context: click.Context,
+    *,
     file: Path,
     overrides: tuple[str, ...],
     storage: str | None,
@@ -41,47 +60,73 @@ def submit(
 ) -> None:
     """Submit a job, and follow it to its end.
 
-    Ctrl-C while following leaves the run going.
-
-    \b
-    dlcluster submit jobs/lstm.yaml
-    dlcluster submit jobs/lstm.yaml --set training.epochs=3 --storage s3://bucket/results
-    dlcluster submit jobs/lstm.yaml --detach
-    dlcluster submit jobs/lstm.yaml --local
+    Ctrl-C while following leaves the run going. Exits with 0 when the run succeeded, 1 when it failed, 2 when the
+    job file is wrong, 3 when the cluster or the store is away, 4 when a limit ended it, 6 when somebody stopped it.
     """
     from dlcluster import api
-    from dlcluster.cli.follow import follow_epochs, print_results
+    from dlcluster.cli.follow import finish
+    from dlcluster.spec import job_warnings
 
     if local and (address or detach):
-        raise click.UsageError(
-            f"--local runs here; it does not go with {'--address' if address else '--detach'}"
-        )
-    run = api.submit(
-        file, storage=storage, address=address, local=local, overrides=overrides, insecure=insecure, say=say
-    )
-    for warning in run.warnings:
+        other = "--address" if address else "--detach"
+        raise click.UsageError(f"--local runs the job here; it does not go with {other}")
+    job = api.load(file, overrides=overrides)
+    warnings = job_warnings(job)
+    for warning in warnings:
         say(f"warning: {warning}")
-    if detach:
-        click.echo(run.run_id)
-        say(f"sent; follow it with: dlcluster logs {run.run_id} -f")
-        return
-    view = run.view if local else follow_epochs(run, quiet=output != "table")
-    print_results(run.objects, view, output)
-    context.exit(view.exit_code if view.exit_code is not None else ExitCode.FAILED)
+    try:
+        with _prints_as_talk(output) if local else nullcontext():
+            run = api.submit(
+                job,
+                storage=storage,
+                address=address,
+                local=local,
+                insecure=insecure,
+                say=_talk_here(output) if local else say,
+            )
+    except KeyboardInterrupt:
+        if not local:
+            raise
+        say("\ncut short: what it wrote is kept, but it is not sealed; do that with: dlcluster stop RUN")
+        context.exit(ExitCode.INTERRUPTED)
+    for warning in run.warnings:
+        if warning not in warnings:
+            say(f"warning: {warning}")
+    finish(context, run, detach=detach, output=output, ended=local)
 
 
-@click.command()
+def _prints_as_talk(output: str) -> AbstractContextManager[object]:
+    """What a user's own code prints is talk, where stdout is for data; on a terminal a debugger needs it as it is."""
+    mixes = output == "table" and sys.stdout.isatty()
+    return nullcontext() if mixes else redirect_stdout(sys.stderr)
+
+
+def _talk_here(output: str) -> Callable[[str], None]:
+    """How a run in this process talks: all its lines but the last, where it comes again with the results."""
+    ends = ("SUCCEEDED", "FAILED", "STOPPED") if output == "table" else ()
+
+    def talk(line: str) -> None:
+        if line.partition(":")[0] not in ends:
+            say(line)
+
+    return talk
+
+
+@click.command(cls=Command, examples=["dlcluster validate jobs/lstm.yaml", "dlcluster validate jobs/lstm.yaml -o json"])
 @click.argument("file", type=click.Path(path_type=Path))
 @_set_option
-@output_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["yaml", "json"]),
+    default="yaml",
+    show_default=True,
+    help="How to print.",
+)
 def validate(file: Path, overrides: tuple[str, ...], output: str) -> None:
     """Check a job file and print the job with all defaults filled in.
 
     Every fault is listed with its line; nothing is sent.
-
-    \b
-    dlcluster validate jobs/lstm.yaml
-    dlcluster validate jobs/lstm.yaml -o json
     """
     from dlcluster.api import load
     from dlcluster.spec import job_warnings
@@ -91,22 +136,16 @@ def validate(file: Path, overrides: tuple[str, ...], output: str) -> None:
         say(f"warning: {warning}")
     if output == "json":
         print_json(job.model_dump(mode="json"))
-    elif output == "csv":
-        raise click.UsageError("a job is no table; use -o table or -o json")
     else:
         import yaml
 
         click.echo(yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
-        say(f"{file} is fine")
+    say(f"{file} is fine")
 
 
-@click.command()
+@click.command(cls=Command, examples=["dlcluster schema > dlcluster.schema.json"])
 def schema() -> None:
-    """Print the job file's JSON Schema, for editors.
-
-    \b
-    dlcluster schema > dlcluster.schema.json
-    """
+    """Print the job file's JSON Schema, for editors."""
     from dlcluster.spec import json_schema
 
     print_json(json_schema())

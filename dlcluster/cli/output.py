@@ -6,21 +6,24 @@ import csv
 import io
 import json
 import math
-import re
-import shutil
+import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from dlcluster.cli.text import table
+
+if TYPE_CHECKING:
+    from dlcluster.store.objects import Objects
 
 storage_option = click.option(
     "--storage",
     metavar="URI",
-    envvar="DLCLUSTER_STORAGE",
     help="The store: a folder or s3://bucket/prefix.  [default: DLCLUSTER_STORAGE or ./results]",
 )
 address_option = click.option(
@@ -29,18 +32,36 @@ address_option = click.option(
     help="The cluster's dashboard.  [default: DLCLUSTER_ADDRESS or one on this machine]",
 )
 output_option = click.option(
-    "-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="How to print."
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
 )
 
 
 def say(line: str) -> None:
-    """Talks to a person: a line on stderr."""
-    click.echo(line, err=True)
+    """Talks to a person: a line on stderr. When nobody listens any more, work goes on without a word."""
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        discard(sys.stderr)
 
 
-def clean(text: str) -> str:
-    """Takes control characters out of text that a run wrote, so that it cannot steer a terminal."""
-    return _CONTROL.sub("", text)
+def discard(stream: TextIO) -> None:
+    """Lets what is still written to a broken stream vanish, at the interpreter's exit too."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def until_closed() -> Iterator[None]:
+    """Ends a block quietly when the reader of stdout (head, less) has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        discard(sys.stdout)
 
 
 def plain(value: Any) -> Any:
@@ -61,100 +82,55 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
+def print_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Prints CSV on stdout: all columns of all rows, those named first; a header when there are no rows."""
+    known = dict.fromkeys(names) | dict.fromkeys(key for row in rows for key in row)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(known)
+    for row in rows:
+        values = (plain(row.get(name)) for name in known)
+        writer.writerow([json.dumps(value) if isinstance(value, dict | list) else value for value in values])
+    click.echo(out.getvalue(), nl=False)
+
+
 def print_rows(
     rows: Sequence[Mapping[str, Any]],
-    columns: Mapping[str, Callable[[Any], str]],
+    columns: Mapping[str, Callable[[Mapping[str, Any]], str]],
     output: str,
     *,
-    empty: str = "nothing here yet",
+    fields: Sequence[str],
+    right: Collection[str] = (),
+    empty: str,
 ) -> None:
     """Prints rows as the user asked.
 
     Args:
-        rows: What to print; JSON gets all of it.
-        columns: For tables, which columns and how each is shown.
+        rows: What to print; JSON and CSV get all of it.
+        columns: For tables: the header, and what of a row is shown below it.
         output: ``table``, ``json`` or ``csv``.
-        empty: What a table says when there are no rows.
+        fields: For CSV: the columns that are there whatever the rows have.
+        right: Which columns of the table are numbers.
+        empty: What is said instead of a table without rows.
     """
     if output == "json":
-        print_json(list(rows))
+        print_json(rows)
     elif output == "csv":
-        click.echo(_csv(rows, list(columns)), nl=False)
+        print_csv(rows, fields)
     elif not rows:
         say(empty)
     else:
-        click.echo(
-            table([[show(row.get(name)) for name, show in columns.items()] for row in rows], list(columns))
-        )
+        click.echo(table([[show(row) for show in columns.values()] for row in rows], list(columns), right))
 
 
-def _csv(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = columns + sorted({key for row in rows for key in row} - set(columns))
-    writer.writerow(names)
-    for row in rows:
-        values = (plain(row.get(name)) for name in names)
-        writer.writerow([json.dumps(value) if isinstance(value, dict | list) else value for value in values])
-    return out.getvalue()
+def command_for(objects: Objects, *arguments: str) -> str:
+    """A command on this store to be typed next; names the store only where it is not the default."""
+    from dlcluster.errors import DlclusterError
 
+    line = ["dlcluster", *arguments]
+    with suppress(DlclusterError):  # a default that is no store cannot be this one
+        from dlcluster import api
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
-    """Lays out text in columns: with rules and colours on a terminal, plainly in a pipe."""
-    if not sys.stdout.isatty():
-        lines = [list(header), *[[clean(cell) for cell in row] for row in rows]]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for name in header:
-        grid.add_column(name, overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(clean(cell), style=_STATE_STYLES.get(cell, "")) for cell in row))
-    out = io.StringIO()
-    Console(file=out, force_terminal=True, width=shutil.get_terminal_size().columns).print(grid)
-    return out.getvalue().rstrip("\n")
-
-
-_STATE_STYLES = {
-    "SUCCEEDED": "green",
-    "FAILED": "red",
-    "STOPPED": "yellow",
-    "RUNNING": "cyan",
-    "PENDING": "dim",
-}
-
-
-def text(value: Any) -> str:
-    """Shows any value; nothing for None."""
-    return "" if value is None else str(value)
-
-
-def number(value: Any) -> str:
-    """Shows a measurement with five digits."""
-    return "" if value is None else f"{value:.5g}"
-
-
-def seconds(value: Any) -> str:
-    """Shows a duration: ``8.2s``, ``3m12s``, ``2h05m``."""
-    if value is None:
-        return ""
-    if value < 60:
-        return f"{value:.1f}s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
-
-
-def when(value: Any) -> str:
-    """Shows a time in the reader's own time zone."""
-    if value is None:
-        return ""
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M")  # type: ignore[no-any-return]
+        if api.open().objects.uri == objects.uri:
+            return shlex.join(line)
+    return shlex.join([*line, "--storage", objects.uri])

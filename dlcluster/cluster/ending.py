@@ -25,9 +25,7 @@ STOP_WAIT_SECONDS = 60.0
 def settle(objects: Objects, fence: Fence, reason: str, code: ExitCode, *, state: str = "FAILED") -> None:
     """Seals a claim whose driver never ran, or is known to be dead."""
     now = datetime.now(UTC)
-    seal(
-        objects, fence, Outcome(state=state, reason=reason, exit_code=int(code), started_at=now, ended_at=now)
-    )
+    seal(objects, fence, Outcome(state=state, reason=reason, exit_code=int(code), started_at=now, ended_at=now))
 
 
 def dead_reason(view: RunView, objects: Objects) -> str | None:

@@ -30,8 +30,7 @@ class Contents:
     def warnings(self) -> list[str]:
         """One sentence for each reason why something was left out."""
         return [
-            f"Left out of the job's package, {why}: {_some(names)}."
-            for why, names in sorted(self.left_out.items())
+            f"Left out of the job's package, {why}: {_some(names)}." for why, names in sorted(self.left_out.items())
         ]
 
 
@@ -63,7 +62,7 @@ class FolderWalk:
 
     def _visit(self, folder: Path, prefix: str, around: tuple[Path, ...]) -> None:
         try:
-            names = sorted(os.listdir(folder))
+            names = sorted(path.name for path in folder.iterdir())
         except OSError:
             self._leave("because it cannot be read", prefix)
             return
@@ -86,7 +85,7 @@ class FolderWalk:
             if not self._rules.ignores(name, is_dir=False):
                 self._leave("because it is a broken link or cannot be read", name)
             return
-        if self._stays(path, name, is_dir):
+        if self._stays(path, name, is_dir, shown=name):
             return
         if path.is_symlink():
             path = path.resolve()
@@ -97,7 +96,7 @@ class FolderWalk:
                 self._leave("because it is a link to a folder around it", name)
                 return
             # A harmless name may point to what stays behind under its own.
-            if self._stays(path, path.relative_to(self._root).as_posix(), is_dir):
+            if self._stays(path, path.relative_to(self._root).as_posix(), is_dir, shown=name):
                 return
         if is_dir:
             self._visit(path, f"{name}/", (*around, path))
@@ -106,13 +105,13 @@ class FolderWalk:
         else:
             self._found.files[name] = (path, path.stat().st_size)
 
-    def _stays(self, path: Path, name: str, is_dir: bool) -> bool:
+    def _stays(self, path: Path, name: str, is_dir: bool, *, shown: str) -> bool:
         if belongs_to_a_tool(path) or self._rules.ignores(name, is_dir):
             return True
         if any(path == other or other in path.parents for other in self._exclude):
             return True
         if looks_secret(path.name, is_dir):
-            self._leave("because it looks like a secret (name its value under secrets:)", name)
+            self._leave("because it looks like a secret (name its value under secrets:)", shown)
             return True
         return False
 

@@ -15,7 +15,8 @@ from dlcluster.cluster.processes import MARKER
 TEMP_PREFIX = "dlc-"
 _OBJECT_STORE_BYTES = 256 << 20
 # Ray's unix sockets lie this much deeper than its temp dir, and a socket's path has 107 bytes at most.
-_SOCKET_SUFFIX = len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_RAY_FOLDER = "r"
+_SOCKET_SUFFIX = len(f"/{_RAY_FOLDER}/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 _SOCKET_LIMIT = 107
 # What would make our head join, imitate or authenticate as somebody else's, when `up` runs in a shell set
 # up for another cluster or inside a Ray job. OMP_NUM_THREADS: Ray sets it per worker unless it is set.
@@ -65,16 +66,17 @@ def _hold(port: int) -> socket.socket | None:
 
 
 def new_temp_dir() -> Path:
-    """A private folder (0700) for one cluster, with a path short enough for Ray's sockets."""
+    """A private folder (0700) for one cluster, with a path short enough for Ray's sockets.
+
+    Ray opens the folder it is given to everybody (0777), sockets included, so it gets one inside this one.
+    """
     base = tempfile.gettempdir()
     if len(os.fsencode(base)) + len(f"/{TEMP_PREFIX}12345678") + _SOCKET_SUFFIX > _SOCKET_LIMIT:
         base = "/tmp"  # noqa: S108 - only its parent is shared; mkdtemp makes the folder ours alone
     return Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=base))
 
 
-def command(
-    temp_dir: Path, ports: Mapping[str, int], *, num_cpus: float | None, num_gpus: float | None
-) -> list[str]:
+def command(temp_dir: Path, ports: Mapping[str, int], *, num_cpus: float | None, num_gpus: float | None) -> list[str]:
     """The command line of ``ray start``, run by our own interpreter.
 
     Ports given as 0 are chosen by the process that binds them, so that no two clusters can meet there.
@@ -87,7 +89,7 @@ def command(
         f"--ray-client-server-port={ports['client']}",
         "--dashboard-agent-listen-port=0", "--dashboard-agent-grpc-port=0", "--metrics-export-port=0",
         "--runtime-env-agent-port=0", "--min-worker-port=0", "--max-worker-port=0",
-        f"--temp-dir={temp_dir}", f"--object-store-memory={memory}", "--disable-usage-stats",
+        f"--temp-dir={temp_dir / _RAY_FOLDER}", f"--object-store-memory={memory}", "--disable-usage-stats",
         "--log-style=record", "--log-color=false",
     ]  # fmt: skip
     if num_cpus is not None:
@@ -110,6 +112,9 @@ def environment(cluster_id: str, token_path: Path, ports: Mapping[str, int]) -> 
     defaults = {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
     ours = {
         MARKER: cluster_id,
+        # Else processes that give themselves a title (ray::DashboardAgent) write it over their
+        # environment, and with it over the mark: they would be missed when the cluster is ended.
+        "SPT_NOENV": "1",
         # Ray's switch for "one machine only": the node's address stays 127.0.0.1, and so does every
         # server of Ray. (Its name comes from where one machine only is the default.)
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

@@ -131,6 +131,4 @@ def state_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ClusterError(
-            f"The cluster's state cannot be kept in {folder}: {error.strerror}.", hint=_YOURS
-        ) from error
+        raise ClusterError(f"The cluster's state cannot be kept in {folder}: {error.strerror}.", hint=_YOURS) from error

@@ -65,9 +65,7 @@ class IgnoreRules:
         """
         path = PurePosixPath(name)
         around = [parent.as_posix() for parent in reversed(path.parents)][1:]
-        return any(self._verdict(f"{folder}/") for folder in around) or self._verdict(
-            f"{name}/" if is_dir else name
-        )
+        return any(self._verdict(f"{folder}/") for folder in around) or self._verdict(f"{name}/" if is_dir else name)
 
     def _verdict(self, name: str) -> bool:
         """The word of the nearest ignore file that has one, as git reads them."""

@@ -189,7 +189,7 @@ class Jobs:
     def _put(self, name: str, data: bytes, *, secret: bool = False) -> None:
         path = f"/api/packages/gcs/{quote(name, safe='')}"
         reply = request("PUT", self.address, path, token=self._token, body=data, timeout=_UPLOAD_SECONDS)
-        if secret and reply.status >= 500:
+        if secret and reply.status == 500:
             # Ray's own message quotes the first bytes of what it could not store.
             raise ClusterError(f"{self.address} could not store the job's secrets ({reply.status}).")
         self._judge(reply)
@@ -220,8 +220,7 @@ class Jobs:
             if self._token is None:
                 raise ClusterError(
                     f"{self.address} wants a token, and none was found (looked at {_LOOKED}).",
-                    hint="Copy the cluster's token into a file of yours (mode 600) "
-                    "and name it in RAY_AUTH_TOKEN_PATH.",
+                    hint="Copy the cluster's token into a file of yours (mode 600) and name it in RAY_AUTH_TOKEN_PATH.",
                 )
             raise ClusterError(
                 f"{self.address} refuses the token ({status}).",
@@ -233,7 +232,7 @@ class Jobs:
                 f"{self.address} sends us on to {where}; that is not followed, the token is for one address.",
                 hint="If that is the dashboard's address, give it; if it is a login page, use an SSH tunnel.",
             )
-        if status in (404, 405):
+        if status in (404, 405, 501):
             raise self._not_ray()
         reason = _last_line(reply.text) or "it gave no reason"
         if status >= 500:
@@ -320,6 +319,8 @@ def _time(milliseconds: int | None) -> datetime | None:
 
 
 def _last_line(text: str) -> str:
-    """The last line that says something: of a traceback, its exception."""
+    """The last line that says something: of a traceback, its exception; nothing of a web page."""
+    if "<html" in text[:1000].lower():
+        return "it sent a web page"
     lines = [line.strip() for line in text.splitlines()]
     return next((line for line in reversed(lines) if line.strip(".")), "")[:500]

@@ -5,12 +5,12 @@ The state folder (``DLCLUSTER_HOME``, default ``~/.dlcluster/<host name>``, mode
     cluster.json   the cluster that runs, 0600      token   Ray's bearer token, 0600
     cluster.log    what its head writes             lock    held while one is started or stopped
 
-What listens where (Ray 2.60, measured with ``ss -ltnp`` while jobs, actors, Tune and a TorchTrainer ran): every
-server of Ray - GCS, raylet, object manager, dashboard and its agents, Ray Client, workers, metrics - is bound
-to 127.0.0.1 alone, since the head runs as a cluster of one machine
-(``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0``). Without that setting Ray replaces ``--node-ip-address=127.0.0.1`` by the
-host's own address and binds GCS, raylet and workers to all interfaces. The token guards the dashboard, the Jobs API
-and gRPC. What is left open:
+What listens where (Ray 2.60, measured with ``ss -ltnp`` while jobs, actors, Tune and a TorchTrainer ran):
+every server of Ray - GCS, raylet, object manager, dashboard and its agents, Ray Client, workers, metrics - is
+bound to 127.0.0.1 alone, since the head runs as a cluster of one machine
+(``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0``). Without that setting Ray replaces ``--node-ip-address=127.0.0.1`` by
+the host's own address and binds GCS, raylet and workers to all interfaces. The token guards the dashboard, the
+Jobs API and gRPC. What is left open:
 
   * While several workers train together, PyTorch's rendezvous (TCPStore, a random port of rank 0) listens on
     all interfaces, without a token. gloo and NCCL are kept on the loopback interface by
@@ -40,84 +40,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from dlcluster.cluster import head
-from dlcluster.cluster.home import locked, made_state_dir, made_token, state_dir, state_errors, write
-from dlcluster.cluster.processes import end_all, marked
+from dlcluster.cluster.home import locked, made_state_dir, made_token, state_dir, state_errors
+from dlcluster.cluster.processes import end_all
+from dlcluster.cluster.record import Cluster, Status, living, record, recorded, token
 from dlcluster.cluster.rest import request
-from dlcluster.cluster.tokens import read_token
 from dlcluster.errors import ClusterError, UsageError
+
+__all__ = ["Cluster", "Status", "down", "living", "running", "status", "token", "up"]
 
 _POLL_SECONDS = 0.1
 _ATTEMPTS = 3
-
-
-class Cluster(BaseModel):
-    """The cluster on this machine, as ``cluster.json`` keeps it.
-
-    Attributes:
-        address: Its dashboard, ``http://127.0.0.1:8265`` when that port was free.
-        pid: Its head's process.
-        started_at: When it was started.
-        token_path: The file with its token.
-        temp_dir: Ray's session and logs.
-        python: The interpreter that runs it, and its jobs.
-        cluster_id: The mark in the environment of its processes.
-        num_cpus: CPUs it has for jobs; 0 until it is up.
-        num_gpus: GPUs it has for jobs.
-        ray_version: Ray's version; empty until it is up.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    address: str
-    pid: int
-    started_at: datetime
-    token_path: Path
-    temp_dir: Path
-    python: str
-    cluster_id: str
-    num_cpus: float = 0
-    num_gpus: float = 0
-    ray_version: str = ""
-
-
-class Status(BaseModel):
-    """What ``status`` found.
-
-    Attributes:
-        state: ``up``; ``down``; ``not answering``: its head lives, its dashboard does not (yet).
-        cluster: The cluster, unless it is down.
-        log: Where its head writes.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    state: Literal["up", "down", "not answering"]
-    cluster: Cluster | None
-    log: Path
-
-
-def living() -> Cluster | None:
-    """The cluster whose head lives on this machine, whether or not it answers by now."""
-    cluster = _recorded()
-    return cluster if cluster is not None and _head(cluster) is not None else None
-
-
-def token(cluster: Cluster) -> str:
-    """The bearer token of a cluster of ours.
-
-    Raises:
-        ClusterError: Its file is gone or damaged.
-    """
-    try:
-        return read_token(cluster.token_path, str(cluster.token_path))
-    except UsageError as error:
-        raise ClusterError(
-            error.message, hint="Start the cluster anew: dlcluster cluster down, then dlcluster cluster up."
-        ) from error
 
 
 def running() -> Cluster | None:
@@ -170,8 +103,8 @@ def up(
                 _clear(folder)
                 say("Starting a Ray cluster on this machine (a few seconds) ...")
                 cluster = _start(folder, num_cpus, num_gpus, timeout)
-                gpus = f" and {cluster.num_gpus:g} GPUs" if cluster.num_gpus else ""
-                say(f"Ray {cluster.ray_version} is up at {cluster.address}: {cluster.num_cpus:g} CPUs{gpus}.")
+                offers = f"CPUs: {cluster.num_cpus:g}, GPUs: {cluster.num_gpus:g}"
+                say(f"Ray {cluster.ray_version} is up at {cluster.address} ({offers}).")
                 return cluster
     _say_differences(cluster, say, num_cpus, num_gpus)
     return cluster
@@ -207,7 +140,7 @@ def _start(folder: Path, num_cpus: float | None, num_gpus: float | None, timeout
         try:
             ready = _wait_until_ready(cluster, process, timeout)
             if ready is not None:
-                write(folder / "cluster.json", ready.model_dump_json(indent=2))
+                record(folder, ready)
                 # It outlives us: Popen shall not warn that nobody waited for it.
                 process.returncode = 0
                 return ready
@@ -263,7 +196,7 @@ def _spawn(
         cluster_id=cluster_id,
     )
     try:
-        write(folder / "cluster.json", cluster.model_dump_json(indent=2))
+        record(folder, cluster)
     except BaseException:
         end_all(process.pid, cluster_id)
         process.poll()
@@ -304,9 +237,7 @@ def _facts(cluster: Cluster) -> Cluster | None:
 def _answers(cluster: Cluster) -> bool:
     """Whether the dashboard takes our token (a stranger's on the same port would not)."""
     try:
-        return (
-            request("GET", cluster.address, "/api/version", token=token(cluster), timeout=5.0).status == 200
-        )
+        return request("GET", cluster.address, "/api/version", token=token(cluster), timeout=5.0).status == 200
     except ClusterError:
         return False
 
@@ -315,19 +246,19 @@ def _adopted(folder: Path, timeout: float) -> Cluster | None:
     """A cluster whose head lives already, once it takes jobs; None if there is none.
 
     Raises:
-        ClusterError: It lives and does not answer.
+        ClusterError: It lives and does not answer, or its token is lost.
     """
-    log = folder / "cluster.log"
     until = time.monotonic() + timeout
     while (cluster := living()) is not None:
+        token(cluster)
         if (ready := _facts(cluster)) is not None:
             if not cluster.ray_version:  # the process that started it was cut off before it wrote this
-                write(folder / "cluster.json", ready.model_dump_json(indent=2))
+                record(folder, ready)
             return ready
         if time.monotonic() > until:
             raise ClusterError(
                 f"The cluster on this machine (process {cluster.pid}) is there, but does not answer at "
-                f"{cluster.address}. The end of {log}:\n{head.log_tail(log)}",
+                f"{cluster.address}; its log is {folder / 'cluster.log'}.",
                 hint="Its jobs are left alone. To end it and them: dlcluster cluster down.",
             )
         time.sleep(_POLL_SECONDS)
@@ -340,28 +271,16 @@ def _say_differences(
     again = "(dlcluster cluster down, then up, changes that)"
     for asked, has, what in ((num_cpus, cluster.num_cpus, "CPUs"), (num_gpus, cluster.num_gpus, "GPUs")):
         if asked is not None and asked != has:
-            say(f"The running cluster has {has:g} {what}, not {asked:g} {again}.")
+            say(f"The running cluster offers {what}: {has:g}, not {asked:g} {again}.")
     if cluster.python != sys.executable:
         say(f"The running cluster, and so its jobs, use {cluster.python} {again}.")
     elif cluster.ray_version not in ("", installed := importlib.metadata.version("ray")):
         say(f"The running cluster is Ray {cluster.ray_version}, {installed} is installed by now {again}.")
 
 
-def _recorded() -> Cluster | None:
-    """What ``cluster.json`` says, true or not any more."""
-    try:
-        return Cluster.model_validate_json((state_dir() / "cluster.json").read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
-def _head(cluster: Cluster) -> psutil.Process | None:
-    return marked(cluster.pid, cluster.cluster_id)
-
-
 def _clear(folder: Path) -> bool:
     """Ends what is left of the recorded cluster and removes its traces; whether anything still ran."""
-    cluster = _recorded()
+    cluster = recorded()
     if cluster is None:
         return False
     ended = end_all(cluster.pid, cluster.cluster_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 
 import psutil
@@ -11,8 +12,12 @@ import psutil
 from dlcluster.errors import ClusterError
 
 MARKER = "DLCLUSTER_CLUSTER"
+# Ray puts this into the environment of a job's entrypoint, and so of what that starts.
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_JOBS_SECONDS = 30.0
 _HEAD_SECONDS = 10.0
-_OTHERS_SECONDS = 3.0
+_KILL_SECONDS = 3.0
+_POLL_SECONDS = 0.02
 
 
 def marked(pid: int, cluster_id: str) -> psutil.Process | None:
@@ -30,7 +35,9 @@ def marked(pid: int, cluster_id: str) -> psutil.Process | None:
 
 
 def end_all(head_pid: int, cluster_id: str) -> bool:
-    """Ends a cluster's head and then every process with its mark: SIGTERM first, SIGKILL for what stays.
+    """Ends a cluster: its jobs' drivers first, then its head, then every process with its mark.
+
+    Drivers get SIGTERM and half a minute to store what they have; Ray itself would give them SIGKILL.
 
     Args:
         head_pid: The head's process id; believed only if that process carries the mark.
@@ -42,22 +49,26 @@ def end_all(head_pid: int, cluster_id: str) -> bool:
     Raises:
         ClusterError: Something with the mark can't be ended.
     """
-    head = marked(head_pid, cluster_id)
-    if head is not None:
-        # Alone at first: it ends its own in the right order, the raylet first and the GCS last.
+    found = _all_marked(cluster_id)
+    _signal([process for process in found if _is_of_a_job(process)], psutil.Process.terminate, _JOBS_SECONDS)
+    if head := marked(head_pid, cluster_id):
+        # It ends its own in the right order, the raylet first and the GCS last.
         _signal([head], psutil.Process.terminate, _HEAD_SECONDS)
-    any_left = False
-    # Twice SIGKILL: what was being started during the first is found by the second.
-    for end in (psutil.Process.terminate, psutil.Process.kill, psutil.Process.kill):
+    for _ in range(3):  # what is being started during one round is found by the next
         left = _all_marked(cluster_id)
         if not left:
-            return head is not None or any_left
-        any_left = True
-        _signal(left, end, _OTHERS_SECONDS)
+            return bool(found)
+        _signal(left, psutil.Process.kill, _KILL_SECONDS)
     if left := _all_marked(cluster_id):
         pids = ", ".join(str(process.pid) for process in left)
         raise ClusterError(f"Processes of the cluster on this machine could not be ended: {pids}.")
-    return True
+    return bool(found)
+
+
+def _is_of_a_job(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return _JOB_VARIABLE in process.environ()
+    return False
 
 
 def _all_marked(cluster_id: str) -> list[psutil.Process]:
@@ -66,10 +77,22 @@ def _all_marked(cluster_id: str) -> list[psutil.Process]:
     return [process for process in found if process is not None]
 
 
-def _signal(
-    processes: Sequence[psutil.Process], end: Callable[[psutil.Process], None], wait_seconds: float
-) -> None:
+def _signal(processes: Sequence[psutil.Process], end: Callable[[psutil.Process], None], wait_seconds: float) -> None:
+    """Sends a signal and waits until all have ended, or the time is over."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             end(process)
-    psutil.wait_procs(list(processes), timeout=wait_seconds)
+    until = time.monotonic() + wait_seconds
+    while any(_runs(process) for process in processes) and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.wait(timeout=0)  # reaps a head that this very process started
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process still runs; a zombie, which its parent may leave there for seconds, does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -177,9 +177,7 @@ def _connection(parts: SplitResult, timeout: float) -> http.client.HTTPConnectio
     host = parts.hostname or ""
     if parts.scheme == "https":
         context = ssl.create_default_context()
-        return http.client.HTTPSConnection(
-            host, parts.port, timeout=timeout, context=context, blocksize=_BLOCK
-        )
+        return http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context, blocksize=_BLOCK)
     return http.client.HTTPConnection(host, parts.port, timeout=timeout, blocksize=_BLOCK)
 
 

@@ -156,9 +156,7 @@ def resume(
             }
         ),
     )  # fmt: skip
-    write_state(
-        objects, view.run_id, n, RunState(state="PENDING", reason="resumed", owner="client", counter=1)
-    )
+    write_state(objects, view.run_id, n, RunState(state="PENDING", reason="resumed", owner="client", counter=1))
     _start_driver(objects, fence, job, target, data, values, insecure)
     return Sent(fence, objects, target.address, [])
 
@@ -199,9 +197,7 @@ def _start_driver(
         runtime_env: dict[str, object] = {"working_dir": f"gcs://{package}"}
         if job.runtime_env.pip:
             runtime_env["pip"] = list(job.runtime_env.pip)
-        jobs.submit(
-            shlex.join(arguments), fence.submission_id, runtime_env, {"name": job.name, "store": objects.uri}
-        )
+        jobs.submit(shlex.join(arguments), fence.submission_id, runtime_env, {"name": job.name, "store": objects.uri})
     except ClusterError as error:
         settle(objects, fence, f"could not be submitted: {error.message}", ExitCode.UNREACHABLE)
         raise

@@ -25,9 +25,7 @@ class ForecastParams(BaseModel):
     missing: Literal["interpolate", "forward_fill", "mean"] | None = Field(
         None, description="How missing values are filled, within each split; without a rule they are an error"
     )
-    scale: Literal["standard", "minmax", "none"] = Field(
-        "standard", description="Scaling, fitted on train only"
-    )
+    scale: Literal["standard", "minmax", "none"] = Field("standard", description="Scaling, fitted on train only")
     center: Literal["last"] | None = Field(
         None,
         description="last: subtract each window's last value, so that a trend does not leave the range seen",

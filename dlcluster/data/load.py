@@ -48,14 +48,10 @@ def task_of(data: Data) -> str:
         return data.task
     if data.name in DATASETS:
         return DATASETS[data.name].task
-    raise DataError(
-        "data.task: say what the data is for", hint="One of: forecast, classification, regression."
-    )
+    raise DataError("data.task: say what the data is for", hint="One of: forecast, classification, regression.")
 
 
-def own_arguments(
-    name: str, task: str, params: Mapping[str, Any]
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def own_arguments(name: str, task: str, params: Mapping[str, Any]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Finds a user's data function and divides ``data.params`` between it and the preparation of a forecast.
 
     Returns:
@@ -67,9 +63,7 @@ def own_arguments(
     function = import_named(name, "data set")
     ours = set(ForecastParams.model_fields) if task == "forecast" else set()
     signature = inspect.signature(function)
-    arguments = {
-        key: value for key, value in params.items() if key not in ours or key in signature.parameters
-    }
+    arguments = {key: value for key, value in params.items() if key not in ours or key in signature.parameters}
     try:
         signature.bind(**arguments)
     except TypeError as error:
@@ -124,21 +118,15 @@ def _as_series(made: Any, name: str) -> tuple[np.ndarray[Any, Any], list[str]]:
     try:
         series = np.asarray(made, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"data set {name}: a forecast needs numbers (steps,) or (steps, channels): {error}"
-        ) from error
+        raise DataError(f"data set {name}: a forecast needs numbers (steps,) or (steps, channels): {error}") from error
     if series.ndim == 1:
         series = series[:, None]
     if series.ndim != 2:
-        raise DataError(
-            f"data set {name}: a forecast needs (steps,) or (steps, channels), got shape {series.shape}"
-        )
+        raise DataError(f"data set {name}: a forecast needs (steps,) or (steps, channels), got shape {series.shape}")
     return series, [f"channel_{i}" for i in range(series.shape[1])]
 
 
-def table_to_series(
-    table: pa.Table, path: str, params: Mapping[str, Any]
-) -> tuple[np.ndarray[Any, Any], list[str]]:
+def table_to_series(table: pa.Table, path: str, params: Mapping[str, Any]) -> tuple[np.ndarray[Any, Any], list[str]]:
     """Takes the numeric columns of a table as a series, ``(steps, channels)`` with NaN where empty.
 
     Args:

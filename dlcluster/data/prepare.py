@@ -73,9 +73,7 @@ def prepare_forecast(
     Raises:
         DataError: When values are missing and no rule was given, or a split is smaller than one window.
     """
-    targets = (
-        [_channel(name, columns) for name in params.target] if params.target else list(range(len(columns)))
-    )
+    targets = [_channel(name, columns) for name in params.target] if params.target else list(range(len(columns)))
     _refuse_missing(series, columns, params.missing)
     parts = {name: series[part].astype(np.float64) for name, part in boundaries(len(series), split).items()}
     needed = params.window + params.horizon
@@ -189,13 +187,9 @@ def prepare_arrays(task: str, data: Any, split: Mapping[str, float]) -> Prepared
     if isinstance(data, Mapping):
         unknown = sorted(set(data) - set(SPLITS))
         if unknown or "train" not in data:
-            raise DataError(
-                f"data: a mapping must have train, validation and test (got {', '.join(map(str, data))})"
-            )
+            raise DataError(f"data: a mapping must have train, validation and test (got {', '.join(map(str, data))})")
         samples = {name: _as_samples(data[name], name) for name in SPLITS if name in data}
-        samples |= {
-            name: TensorSamples(torch.empty(0), torch.empty(0)) for name in SPLITS if name not in data
-        }
+        samples |= {name: TensorSamples(torch.empty(0), torch.empty(0)) for name in SPLITS if name not in data}
     else:
         whole = _as_samples(data, "data")
         order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(_SPLIT_SEED))
@@ -214,9 +208,7 @@ def prepare_arrays(task: str, data: Any, split: Mapping[str, float]) -> Prepared
     def mean_of_train(batch: Tensor) -> Tensor:
         return mean.to(batch.device).expand(len(batch), *shape)
 
-    return Prepared(
-        task, samples, tuple(x.shape[1:]), shape, baseline=mean_of_train, baseline_name="mean of train"
-    )
+    return Prepared(task, samples, tuple(x.shape[1:]), shape, baseline=mean_of_train, baseline_name="mean of train")
 
 
 def _as_samples(data: Any, name: str) -> Samples:

@@ -61,9 +61,7 @@ def read_table(path: str) -> pa.Table:
             if table.num_columns > 1:
                 return table
             file.seek(0)  # with one column, an empty line is a row whose value is missing
-            return csv.read_csv(
-                file, convert_options=convert, parse_options=csv.ParseOptions(ignore_empty_lines=False)
-            )
+            return csv.read_csv(file, convert_options=convert, parse_options=csv.ParseOptions(ignore_empty_lines=False))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"data.path: {path}: cannot be read as {kind}: {error}") from error
 

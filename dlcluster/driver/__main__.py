@@ -129,16 +129,19 @@ def main(run_uri: str, number: str, secrets_key: str | None = None) -> ExitCode:
     }
     sender = Sender(writer.push, "driver")
 
+    def log(text: str) -> None:
+        with contextlib.suppress(StoreError):  # after the last row, the dashboard alone has it
+            sender.log("driver", masked(text, secrets.values()))
+
     def say(line: str) -> None:
         line = masked(line, secrets.values())
         print(line, flush=True)  # Ray shows it in its dashboard
-        with contextlib.suppress(StoreError):  # after the last row, the dashboard alone has it
-            sender.log("driver", line)
+        log(line)
 
     def on_claim(claim: Claim) -> None:
         def terminate(signal_number: int, frame: FrameType | None) -> None:
             del signal_number, frame
-            claim.end(Stop("stopped through Ray"))
+            claim.end_from_signal(Stop("stopped through Ray"))
 
         signal.signal(signal.SIGTERM, terminate)
 
@@ -152,6 +155,7 @@ def main(run_uri: str, number: str, secrets_key: str | None = None) -> ExitCode:
         runner=runner,
         check=lambda: check_components(job),
         say=say,
+        log=log,
         on_claim=on_claim,
     )
 

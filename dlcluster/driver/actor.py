@@ -85,9 +85,7 @@ class ActorRunner:
             if ready in waiting:
                 return TrialEnded("STOPPED", "stopped", claim.stop.reason)
             if time.monotonic() - stopping_since > STOP_GRACE_SECONDS:
-                return TrialEnded(
-                    "STOPPED", "stopped", f"{claim.stop.reason}; killed after {STOP_GRACE_SECONDS:g} s"
-                )
+                return TrialEnded("STOPPED", "stopped", f"{claim.stop.reason}; killed after {STOP_GRACE_SECONDS:g} s")
 
 
 def result_of(ref: Any) -> TrialEnded:
@@ -95,9 +93,7 @@ def result_of(ref: Any) -> TrialEnded:
     try:
         ended = ray.get(ref, timeout=60)
     except OutOfMemoryError as error:
-        return TrialEnded(
-            "FAILED", "out_of_memory", f"the worker's node ran out of memory: {first_line(error)}"
-        )
+        return TrialEnded("FAILED", "out_of_memory", f"the worker's node ran out of memory: {first_line(error)}")
     except ActorUnschedulableError as error:
         return TrialEnded("FAILED", "bad_job", f"no node can ever run this worker: {first_line(error)}")
     except ActorDiedError as error:
@@ -107,9 +103,7 @@ def result_of(ref: Any) -> TrialEnded:
     except (RayActorError, GetTimeoutError) as error:
         return TrialEnded("FAILED", "infrastructure", f"the worker was lost: {died_words(error)}")
     except RayTaskError as error:
-        return TrialEnded(
-            "FAILED", "infrastructure", f"the worker failed: {last_line(error)}", details=str(error)
-        )
+        return TrialEnded("FAILED", "infrastructure", f"the worker failed: {last_line(error)}", details=str(error))
     except RayError as error:
         return TrialEnded("FAILED", "infrastructure", f"{type(error).__name__}: {first_line(error)}")
     assert isinstance(ended, TrialEnded)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dlcluster.store.objects import Objects
     from dlcluster.store.writer import Progress
 
-HEARTBEAT_SECONDS = float(os.environ.get("DLCLUSTER_HEARTBEAT_SECONDS", "10"))
+HEARTBEAT_SECONDS = 10.0
 _STOP_POLL_SECONDS = 1.0
 
 
@@ -80,8 +80,9 @@ class Claim:
         self._state, self._attempt, self._message = "PENDING", 0, "starting"
         self._running_since: float | None = None
         self._counter = 0
-        # The promise is HEARTBEAT_SECONDS; where a write is free, those who look see more of the run.
-        self._pause = min(HEARTBEAT_SECONDS, 2.0) if objects.is_local else HEARTBEAT_SECONDS
+        self._promise = float(os.environ.get("DLCLUSTER_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS))
+        # Where a write is free, those who look see more of the run.
+        self._pause = min(self._promise, 2.0) if objects.is_local else self._promise
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._wake = threading.Event()
@@ -126,6 +127,10 @@ class Claim:
         with contextlib.suppress(Exception):  # a writer that is gone has no workers to tell
             self.writer.set_control({"stop": stop.reason})
 
+    def end_from_signal(self, stop: Stop) -> None:
+        """The same from a signal's handler, which may have interrupted whoever holds a lock."""
+        threading.Thread(target=self.end, args=(stop,), name="signal").start()
+
     def finish(self, state: str, reason: str | None) -> None:
         """Writes the last state, for those who read it rather than the commit."""
         self._state, self._message = state, reason or ""
@@ -144,15 +149,11 @@ class Claim:
             try:
                 request = stop_requested(self.objects, self.fence.run_id, self.fence.n)
                 if request is not None:
-                    self.end(
-                        Stop(f"stopped by {request.by}" + (f": {request.reason}" if request.reason else ""))
-                    )
+                    self.end(Stop(f"stopped by {request.by}" + (f": {request.reason}" if request.reason else "")))
                 if woken or time.monotonic() - last_beat >= self._pause:
                     last_beat = time.monotonic()
                     if newest_fence(self.objects, self.fence.run_id) > self.fence.n:
-                        self.end(
-                            Stop("a later claim owns this run now", ExitCode.UNREACHABLE, superseded=True)
-                        )
+                        self.end(Stop("a later claim owns this run now", ExitCode.UNREACHABLE, superseded=True))
                         return
                     self._beat()
                 away = False
@@ -186,7 +187,7 @@ class Claim:
                 reason=message or None,
                 owner="driver",
                 counter=self._counter,
-                heartbeat_seconds=HEARTBEAT_SECONDS,
+                heartbeat_seconds=self._promise,
                 attempt=self._attempt,
                 epoch=int(row.get("epoch") or 0),
                 num_epochs=self.job.training.epochs,

@@ -55,11 +55,11 @@ class TrainRunner:
             if claim.stop is None:
                 continue
             stopping_since = stopping_since or time.monotonic()
+            if not running:  # still waiting for its workers
+                return TrialEnded("STOPPED", "stopped", claim.stop.reason)
             if time.monotonic() - stopping_since > STOP_GRACE_SECONDS:
                 # The group ends with this process, which owns it.
-                return TrialEnded(
-                    "STOPPED", "stopped", f"{claim.stop.reason}; killed after {STOP_GRACE_SECONDS:g} s"
-                )
+                return TrialEnded("STOPPED", "stopped", f"{claim.stop.reason}; killed after {STOP_GRACE_SECONDS:g} s")
         return box[0]
 
     def _fit(self, call: WorkerCall) -> TrialEnded:

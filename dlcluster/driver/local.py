@@ -102,16 +102,19 @@ def run_local(
     writer = RunWriter(objects, fence.run_id, fence.n, flush_seconds=flush_seconds(objects))
     sender = Sender(pusher(writer), "driver", say=say)
 
-    def log(line: str) -> None:
+    def log(text: str) -> None:
         with contextlib.suppress(StoreError):
-            sender.log("driver", line)
+            sender.log("driver", text)
+
+    def log_and_say(line: str) -> None:
+        log(line)
         say(line)
 
     def on_claim(claim: Claim) -> None:
         def interrupt(number: int, frame: FrameType | None) -> None:
             del number, frame
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends it the hard way
-            claim.end(Stop("stopped by Ctrl-C"))
+            claim.end_from_signal(Stop("stopped by Ctrl-C"))
 
         if os.environ.get("PYTHONBREAKPOINT") != "0":
             signal.signal(signal.SIGINT, interrupt)
@@ -124,6 +127,7 @@ def run_local(
         sender=sender,
         runner=_LocalRunner(objects, writer, say),
         check=lambda: check_components(job),
-        say=log,
+        say=log_and_say,
+        log=log,
         on_claim=on_claim,
     )

@@ -41,8 +41,4 @@ class Budget:
     def words(self) -> str:
         """What was used up, for the reason of a run that gave up."""
         limit = self.spec.max_failures
-        return (
-            f"failed {self.failures} times (retry.max_failures: {limit})"
-            if self.failures > limit >= 0
-            else ""
-        )
+        return f"failed {self.failures} times (retry.max_failures: {limit})" if self.failures > limit >= 0 else ""

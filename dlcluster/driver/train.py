@@ -46,6 +46,7 @@ def run_claim(
     runner: Runner,
     check: Callable[[], None],
     say: Callable[[str], None],
+    log: Callable[[str], None],
     on_claim: Callable[[Claim], None] = lambda _: None,
 ) -> ExitCode:
     """Runs a claim from its first heartbeat to its commit.
@@ -58,7 +59,8 @@ def run_claim(
         sender: For the driver's own rows.
         runner: How attempts are run.
         check: Checks components before a worker starts; raises ComponentError.
-        say: Takes a line for the driver's log.
+        say: Takes a line for the driver's log, and for whoever watches.
+        log: Takes text for the log alone.
         on_claim: Is given the claim once its heartbeat runs, to stop it by a signal.
 
     Returns:
@@ -72,7 +74,7 @@ def run_claim(
             sender.send("environments", environment_row())
             check()
             trial = train_trial(job, data_fingerprint(job.data))
-            ended = _attempts(claim, trial, runner, sender.send)
+            ended = _attempts(claim, trial, runner, sender.send, log)
         except DlclusterError as error:
             cause = "bad_job" if isinstance(error, ComponentError) else "infrastructure"
             ended = TrialEnded("FAILED", cause, str(error))
@@ -107,7 +109,11 @@ def run_claim(
 
 
 def _attempts(
-    claim: Claim, trial: Trial, runner: Runner, send: Callable[[str, dict[str, Any]], None]
+    claim: Claim,
+    trial: Trial,
+    runner: Runner,
+    send: Callable[[str, dict[str, Any]], None],
+    log: Callable[[str], None],
 ) -> TrialEnded:
     """Tries until a try succeeds or there may be no other."""
     budget, number = Budget(claim.job.retry), 0
@@ -136,13 +142,11 @@ def _attempts(
         }
         send("attempts", row)
         if ended.details:
-            claim.say(ended.details.rstrip())
+            log(ended.details)
         if ended.state != "FAILED" or claim.stop is not None or not budget.allows(ended.cause):
             words = budget.words()
             if ended.state == "FAILED" and words:
-                return TrialEnded(
-                    ended.state, ended.cause, f"{words}; the last time: {ended.reason}", row=ended.row
-                )
+                return TrialEnded(ended.state, ended.cause, f"{words}; the last time: {ended.reason}", row=ended.row)
             return ended
         claim.say(f"attempt {number} ended: {ended.reason}; starting again from the newest checkpoint")
 
@@ -175,9 +179,7 @@ def _trial_row(trial: Trial, ended: TrialEnded, started_at: datetime, claim: Cla
     }
 
 
-def _seal(
-    objects: Objects, fence: Fence, outcome: Outcome, writer: Writer, say: Callable[[str], None]
-) -> None:
+def _seal(objects: Objects, fence: Fence, outcome: Outcome, writer: Writer, say: Callable[[str], None]) -> None:
     """Seals; with the store away for a while, waits for it rather than lose a run."""
     with contextlib.suppress(StoreError):  # nothing but a few lines of the log can still wait in it
         writer.close()

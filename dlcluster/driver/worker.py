@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dlcluster.store.schema import Row
     from dlcluster.store.writer import Ack
 
+
 @dataclass(frozen=True)
 class WorkerCall:
     """All a worker process is told.

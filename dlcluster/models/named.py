@@ -46,9 +46,7 @@ def look_up(name: str, folder: Path) -> str | None:
         tree = ast.parse(source.read_bytes(), filename=str(source))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
-        return (
-            f"{source.name}{f':{line}' if line else ''} is not valid Python: {getattr(error, 'msg', error)}"
-        )
+        return f"{source.name}{f':{line}' if line else ''} is not valid Python: {getattr(error, 'msg', error)}"
     names = _top_level_names(tree)
     if names is None or attribute in names:
         return None
@@ -112,6 +110,4 @@ def import_named(name: str, what: str) -> Any:
         return getattr(module, attribute)
     except AttributeError:
         public = [key for key in vars(module) if not key.startswith("_")]
-        raise ComponentError(
-            f"{what} {name}: {module_name} has no {attribute!r}; {near(attribute, public)}"
-        ) from None
+        raise ComponentError(f"{what} {name}: {module_name} has no {attribute!r}; {near(attribute, public)}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,9 @@ class Comparison:
 
 
 def trial_rows(objects: Objects, run_id: str) -> list[dict[str, Any]]:
-    """Returns a run's trials as plain rows, with metrics as dictionaries."""
-    return [_plain(row) for row in table(objects, "trials", run_id).to_pylist()]
+    """Returns a run's trials as plain rows, with metrics and parameters as dictionaries."""
+    rows = [_plain(row) for row in table(objects, "trials", run_id).to_pylist()]
+    return [{**row, "params": json.loads(row["params"]) if row["params"] else None} for row in rows]
 
 
 def epoch_rows(objects: Objects, run_id: str) -> list[dict[str, Any]]:
@@ -44,13 +46,23 @@ def attempt_rows(objects: Objects, run_id: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["trial_id"], row["fence"], row["attempt"]))
 
 
+def planned_epochs(view: RunView) -> int | None:
+    """Returns how many epochs a run's job asks for."""
+    spec = view.fence.job if view.fence is not None else json.loads(view.run.get("spec") or "{}")
+    planned = (spec.get("training") or {}).get("epochs")
+    return planned if isinstance(planned, int) else None
+
+
+def done_epochs(view: RunView) -> int:
+    """Returns how many epochs a run has behind it, as far as is known without reading its rows."""
+    under_way = view.progress.epoch if view.progress is not None else 0
+    return max(under_way, view.run.get("num_epochs") or 0)
+
+
 def comparisons(trial: dict[str, Any]) -> list[Comparison]:
     """Lists a trial's test metrics beside the baseline's."""
     baseline = trial["baseline"] or {}
-    return [
-        Comparison(name, value, baseline.get(name))
-        for name, value in sorted((trial["metrics"] or {}).items())
-    ]
+    return [Comparison(name, value, baseline.get(name)) for name, value in sorted((trial["metrics"] or {}).items())]
 
 
 def results(objects: Objects, view: RunView) -> dict[str, Any]:

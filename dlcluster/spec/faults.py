@@ -26,7 +26,7 @@ def error_path(error: Mapping[str, Any]) -> Path:
     return path[:-1] if is_key else path
 
 
-def error_words(error: Mapping[str, Any], document: Document) -> str:  # noqa: PLR0911 - a table
+def error_words(error: Mapping[str, Any], document: Document) -> str:
     """Pydantic's error in plain words."""
     path = error_path(error)
     wanted = expected(path)
@@ -38,11 +38,7 @@ def error_words(error: Mapping[str, Any], document: Document) -> str:  # noqa: P
         return f"is missing: {_example(path, wanted)}"
     if value is None:
         required = wanted.field is not None and wanted.field.is_required()
-        return (
-            f"is empty: {_example(path, wanted)}"
-            if required
-            else "is empty: give it a value, or remove the key"
-        )
+        return f"is empty: {_example(path, wanted)}" if required else "is empty: give it a value, or remove the key"
     got = _got(value, path, document)
     if error["loc"] != path:  # the key itself
         return str(context.get("error", "is no name that can stand here"))
@@ -130,7 +126,7 @@ def _got(value: Any, path: Path, document: Document) -> str:
     return f" (got {_written(value, path, document)})"
 
 
-def trap_words(trap: Trap, path: Path) -> str:  # noqa: PLR0911 - a table
+def trap_words(trap: Trap, path: Path) -> str:
     """What to write instead of a value that cannot be taken as it stands."""
     wanted = expected(path)
     said = _always(trap)

@@ -86,9 +86,7 @@ def _plain(params: dict[str, Any]) -> dict[str, Any]:
         elif type(value) is float and value - value != 0:
             raise WrongValueError("must hold finite numbers")
         elif value is not None and type(value) not in (str, int, float, bool):
-            raise WrongValueError(
-                "must hold text, numbers, true, false, lists and mappings with text keys only"
-            )
+            raise WrongValueError("must hold text, numbers, true, false, lists and mappings with text keys only")
     return params
 
 
@@ -104,12 +102,8 @@ Name = Annotated[
     Field(json_schema_extra={"pattern": f"^{_NAME.pattern}$", "maxLength": _MAX_NAME}),
 ]
 Component = Annotated[str, AfterValidator(_component), Field(json_schema_extra={"minLength": 1})]
-OwnComponent = Annotated[
-    str, AfterValidator(_own_component), Field(json_schema_extra={"pattern": r"^[\w.]+:[\w.]+$"})
-]
-Variable = Annotated[
-    str, AfterValidator(_variable), Field(json_schema_extra={"pattern": f"^{_VARIABLE.pattern}$"})
-]
+OwnComponent = Annotated[str, AfterValidator(_own_component), Field(json_schema_extra={"pattern": r"^[\w.]+:[\w.]+$"})]
+Variable = Annotated[str, AfterValidator(_variable), Field(json_schema_extra={"pattern": f"^{_VARIABLE.pattern}$"})]
 Params = Annotated[dict[str, Any], AfterValidator(_plain)]
 Filled = Annotated[str, AfterValidator(_filled), Field(json_schema_extra={"minLength": 1})]
 Duration = Annotated[

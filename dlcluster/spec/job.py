@@ -120,9 +120,7 @@ class Training(Section):
     gradient_clip: float | None = Field(
         default=None, gt=0, description="Largest norm of the gradient; none by default."
     )
-    early_stopping: EarlyStopping | None = Field(
-        default=None, description="Ends training early; never by default."
-    )
+    early_stopping: EarlyStopping | None = Field(default=None, description="Ends training early; never by default.")
     seed: int = Field(default=0, ge=0, description="Seed of weights, shuffling and dropout.")
     deterministic: bool = Field(
         default=False, description="Whether only algorithms are used that repeat bit by bit; slower."
@@ -191,9 +189,7 @@ class Storage(Section):
     path: Filled | None = Field(
         default=None, description="A folder or s3://bucket/prefix; default: DLCLUSTER_STORAGE or ./results."
     )
-    shared: bool = Field(
-        default=False, description="Whether the folder is the same one on every machine, as on NFS."
-    )
+    shared: bool = Field(default=False, description="Whether the folder is the same one on every machine, as on NFS.")
 
 
 class RuntimeEnv(Section):
@@ -209,12 +205,8 @@ class RuntimeEnv(Section):
 class TrainJob(Section):
     """A job that trains one model: the whole job file, checked, with every default filled in."""
 
-    version: Annotated[Literal[1], Version] = Field(
-        description="Version of the job file's format.", examples=[1]
-    )
-    name: Name = Field(
-        description="Name of the job: small letters, digits and dashes.", examples=["my-first-job"]
-    )
+    version: Annotated[Literal[1], Version] = Field(description="Version of the job file's format.", examples=[1])
+    name: Name = Field(description="Name of the job: small letters, digits and dashes.", examples=["my-first-job"])
     kind: Literal["train"] = Field(default="train", description="What is done.")
     description: str = Field(default="", description="What the job is for, in your words.")
     labels: dict[Filled, str] = Field(default={}, description="Your own words to find the run by.")

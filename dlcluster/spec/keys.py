@@ -193,7 +193,7 @@ def unknown_key(path: Path) -> str:
     return f"unknown key: must be one of {', '.join(names)}"
 
 
-def _right_keys(key: str, parent: str, names: list[str]) -> list[str]:  # noqa: PLR0911 - the surest first
+def _right_keys(key: str, parent: str, names: list[str]) -> list[str]:
     prefix = f"{parent}." if parent else ""
     places = _places()
     if key in names:  # written with dashes or capitals

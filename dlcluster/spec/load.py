@@ -31,9 +31,7 @@ _LATER_KINDS = ("tune", "bench", "predict")
 _Found: TypeAlias = tuple[Place, Path, Callable[[], str]]
 
 
-def load_job(
-    path: str | os.PathLike[str], *, overrides: Sequence[str] = (), checks: Sequence[Check] = ()
-) -> TrainJob:
+def load_job(path: str | os.PathLike[str], *, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> TrainJob:
     """Read a job file.
 
     Args:
@@ -63,9 +61,7 @@ def parse_job(
     return _job(document, source, overrides, checks)
 
 
-def job_from_dict(
-    mapping: Mapping[str, Any], *, source: str = "<job>", checks: Sequence[Check] = ()
-) -> TrainJob:
+def job_from_dict(mapping: Mapping[str, Any], *, source: str = "<job>", checks: Sequence[Check] = ()) -> TrainJob:
     """A job from values made in Python; see ``load_job``."""
     try:
         document = from_mapping(mapping, source)

@@ -52,9 +52,7 @@ def _momentum(get: Get) -> Iterator[tuple[Path, str]]:
 def _batch_covers_workers(get: Get) -> Iterator[tuple[Path, str]]:
     batch, workers = get("training", "global_batch_size"), get("resources", "num_workers")
     if batch < workers:
-        message = (
-            f"is {batch}, less than resources.num_workers ({workers}): each worker needs a sample per step"
-        )
+        message = f"is {batch}, less than resources.num_workers ({workers}): each worker needs a sample per step"
         yield ("training", "global_batch_size"), message
 
 

@@ -54,7 +54,7 @@ LARGEST = 2**63 - 1
 SMALLEST = -(2**63)
 
 
-def read_plain(text: str) -> tuple[Any, Trap | None]:  # noqa: PLR0911 - a table
+def read_plain(text: str) -> tuple[Any, Trap | None]:
     """The value of an unquoted word, and the trap it is, if any; a trap's value is the word as text.
 
     Words that YAML 1.1 and 1.2 read alike are read so (and ``1e-3`` as the number it is). Those they
@@ -84,7 +84,7 @@ def check_text(text: str) -> Trap | None:
     return Trap("characters", text, f"U+{ord(match.group()):04X}") if match else None
 
 
-def _trap(text: str) -> Trap | None:  # noqa: PLR0911 - a table
+def _trap(text: str) -> Trap | None:
     if text.lower() in _OLD_TRUTH and text in (text.lower(), text.upper(), text.capitalize()):
         return Trap("truth", text, _OLD_TRUTH[text.lower()])
     if match := _OCTAL.fullmatch(text):

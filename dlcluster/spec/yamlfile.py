@@ -102,9 +102,7 @@ def _node(event: yaml.NodeEvent, line: int, anchors: dict[str, _Node]) -> _Node:
         return anchors[anchor]
     if isinstance(event, yaml.ScalarEvent):
         # JSON is YAML too, and writes a character beyond U+FFFF as two halves.
-        whole = _HALVES.sub(
-            lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), event.value
-        )
+        whole = _HALVES.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), event.value)
         node = _Node(line, "scalar", whole)
         if event.style is None and event.tag is None:
             node.text = event.value
@@ -256,7 +254,5 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> BrokenError:
     opened = error.context_mark
     begun = "not closed" in known or "never closed" in known or "without its colon" in known
     if begun and opened is not None and opened.line != mark.line:
-        return BrokenError(
-            opened.line + 1, message.replace(f"column {mark.column + 1}", f"column {opened.column + 1}")
-        )
+        return BrokenError(opened.line + 1, message.replace(f"column {mark.column + 1}", f"column {opened.column + 1}"))
     return BrokenError(mark.line + 1, message)

@@ -146,9 +146,7 @@ class Numbering:
         before = self._log_bytes[stream]
         if before >= LOG_LIMIT or not texts:
             return
-        data = "".join(text if text.endswith("\n") else text + "\n" for text in texts).encode(
-            errors="replace"
-        )
+        data = "".join(text if text.endswith("\n") else text + "\n" for text in texts).encode(errors="replace")
         room = LOG_LIMIT - before
         if len(data) >= room:
             last_words = f"\n[dlcluster] {stream} exceeds {LOG_LIMIT >> 20} MiB: the rest is left out\n"

@@ -56,7 +56,7 @@ def checkpoint_name(fence: int, attempt: int, epoch: int, step: int) -> str:
     return f"f{fence}-a{attempt}-e{epoch}-s{step}"
 
 
-def put_checkpoint(  # noqa: PLR0917 - each is one step of the key, in order
+def put_checkpoint(
     objects: Objects,
     run_id: str,
     trial_id: str,
@@ -78,8 +78,7 @@ def put_checkpoint(  # noqa: PLR0917 - each is one step of the key, in order
         return
     manifest = {
         "files": {
-            file: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for file, data in files.items()
+            file: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for file, data in files.items()
         },
         "meta": dict(meta),
     }

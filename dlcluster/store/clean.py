@@ -34,10 +34,6 @@ def clean(objects: Objects, run_id: str, *, age_seconds: float = AN_HOUR) -> lis
     for table in COLUMNS:
         for n in range(1, commit.n + 1):
             prefix = keys.table_file(table, day, run_id, n).removesuffix(".parquet")
-            old += [
-                info.key
-                for info in objects.list(prefix)
-                if info.key not in kept and info.key[len(prefix)] in ".-"
-            ]
+            old += [info.key for info in objects.list(prefix) if info.key not in kept and info.key[len(prefix)] in ".-"]
     objects.delete(old)
     return old

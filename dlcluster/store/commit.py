@@ -77,9 +77,7 @@ class Commit(BaseModel):
             return None
         times = {name for name, kind in COLUMNS["runs"].items() if kind == "time"}
         return {
-            name: datetime.fromisoformat(value).astimezone(UTC)
-            if name in times and isinstance(value, str)
-            else value
+            name: datetime.fromisoformat(value).astimezone(UTC) if name in times and isinstance(value, str) else value
             for name, value in row.items()
         }
 
@@ -201,9 +199,7 @@ def _is(objects: Objects, key: str, sha256: str) -> bool:
 def _delete_others(objects: Objects, fence: Fence, kept: set[str]) -> None:
     """Delete files of this claim that its commit does not name: no other try can commit them any more."""
     day = fence.submitted_at.date()
-    prefixes = [
-        keys.table_file(table, day, fence.run_id, fence.n).removesuffix(".parquet") for table in COLUMNS
-    ]
+    prefixes = [keys.table_file(table, day, fence.run_id, fence.n).removesuffix(".parquet") for table in COLUMNS]
     found = objects.map(lambda prefix: [(prefix, info.key) for info in objects.list(prefix)], prefixes)
     objects.delete(
         key

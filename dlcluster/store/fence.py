@@ -107,9 +107,7 @@ def read_fence(objects: Objects, run_id: str, n: int) -> Fence:
     try:
         return Fence.model_validate_json(data)
     except ValidationError as error:
-        raise StoreError(
-            f"{objects.locate(keys.fence(run_id, n))} is not a claim on a run: {error}"
-        ) from error
+        raise StoreError(f"{objects.locate(keys.fence(run_id, n))} is not a claim on a run: {error}") from error
 
 
 def newest_fence(objects: Objects, run_id: str) -> int:

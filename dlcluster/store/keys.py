@@ -29,9 +29,7 @@ def check_key(key: str) -> str:
         StoreError: An absolute key, a step that is empty or begins with a dot, a backslash or a control
         character.
     """
-    if any(not step or step.startswith(".") for step in key.split("/")) or re.search(
-        r"[\\\x00-\x1f\x7f]", key
-    ):
+    if any(not step or step.startswith(".") for step in key.split("/")) or re.search(r"[\\\x00-\x1f\x7f]", key):
         raise StoreError(f"{key!r} cannot be a key of the store: it must stay below the store's folder")
     return key
 

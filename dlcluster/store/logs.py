@@ -49,9 +49,7 @@ def read_logs(
                 segments.append((fence, info.modified, match[1], last, info.key))
     segments.sort()
     lines: list[str] = []
-    for segment, data in zip(
-        segments, objects.map(lambda one: _get(objects, one[-1]), segments), strict=True
-    ):
+    for segment, data in zip(segments, objects.map(lambda one: _get(objects, one[-1]), segments), strict=True):
         fence, _, name, last, _ = segment
         lines += data.decode(errors="replace").removesuffix("\n").split("\n") if data else []
         seen[f"{fence}/{name}"] = max(last, seen.get(f"{fence}/{name}", 0))

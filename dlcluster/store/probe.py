@@ -35,9 +35,7 @@ def prepare(objects: Objects) -> None:
     try:
         found = int(json.loads(data)["format"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{objects.locate(keys.STORE)} is damaged; it should say the store's format"
-        ) from error
+        raise StoreError(f"{objects.locate(keys.STORE)} is damaged; it should say the store's format") from error
     if found > FORMAT:
         raise StoreError(
             f"the store {objects.uri} has format {found} of a newer dlcluster; this one writes {FORMAT}",

@@ -194,9 +194,7 @@ def _is_text(column: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_string(column.type))
 
 
-def coalesce(
-    rows: Sequence[dict[str, Any]], key: Sequence[str], together: Sequence[str] = ()
-) -> list[dict[str, Any]]:
+def coalesce(rows: Sequence[dict[str, Any]], key: Sequence[str], together: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Make one row of all that tell of one thing: in each column the last value that is not null.
 
     Args:

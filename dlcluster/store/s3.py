@@ -241,9 +241,7 @@ class S3Objects(Objects):
 
         def call() -> bool | None:
             try:
-                self._client.put_object(
-                    Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*", Metadata=mark
-                )
+                self._client.put_object(Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*", Metadata=mark)
             except ClientError as error:
                 if _status(error) == 412 or _code(error) == "PreconditionFailed":
                     return False
@@ -265,9 +263,7 @@ class S3Objects(Objects):
 
     def _metadata(self, key: str) -> dict[str, str] | None:
         try:
-            answer = self._try(
-                key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._base + key)
-            )
+            answer = self._try(key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._base + key))
         except ObjectNotFound:  # deleted since
             return None
         return {name: answer["Metadata"].get(name, "") for name in ("writer", "sha256")}

@@ -55,6 +55,10 @@ def _typed(declared: str) -> dict[str, str]:
 
 
 COLUMNS: dict[str, dict[str, str]] = {name: _typed(declared) for name, declared in _DECLARED.items()}
+MAPS = {
+    name: tuple(column for column, kind in columns.items() if kind in ("texts", "numbers"))
+    for name, columns in COLUMNS.items()
+}
 _KEYS = {name: frozenset(columns) for name, columns in COLUMNS.items()} | {LOG: frozenset({"stream", "text"})}
 
 
@@ -67,7 +71,7 @@ def check_row(table: str, row: Mapping[str, Any]) -> None:
     known = _KEYS.get(table)
     if known is None:
         raise ValueError(f"there is no table {table!r}; there are {', '.join(_KEYS)}")
-    if not row.keys() <= known:
+    if not known.issuperset(row):
         extra = ", ".join(sorted(map(str, row.keys() - known)))
         raise ValueError(f"the table {table!r} has no column {extra}; it has {', '.join(sorted(known))}")
 
@@ -143,9 +147,7 @@ def conform(name: str, table: pa.Table) -> pa.Table:
     if table.schema.equals(schema):
         return table.replace_schema_metadata(schema.metadata)
     columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_TABLES = tuple(name for name in COLUMNS if name not in ("runs", "epochs_superseded"))
+# Not an import: the package's front door leads to layers above this one.
+_VERSION = str(sys.modules["dlcluster"].__version__)
 _TOGETHER = ("state", "reason", "ended_at")
 
 
@@ -77,9 +80,7 @@ def _told(name: str, table: pa.Table) -> list[dict[str, Any]]:
     return coalesce(rows, ["trial_id", "fence", "attempt"])
 
 
-def sealed_tables(
-    objects: Objects, fence: Fence, outcome: Outcome
-) -> tuple[dict[str, pa.Table], dict[str, Any]]:
+def sealed_tables(objects: Objects, fence: Fence, outcome: Outcome) -> tuple[dict[str, pa.Table], dict[str, Any]]:
     """All tables of the run up to a claim that have rows, and the runs row.
 
     The same shards and outcome give the same tables, row for row.
@@ -89,9 +90,7 @@ def sealed_tables(
     above = [shard for shard in shards if (base.n if base else 0) < shard.fence <= fence.n]
     read = gather(objects, base, above, (*ROW_TABLES, "epochs_superseded"), verify=True)
     tables: dict[str, pa.Table] = {}
-    live, superseded = split_live(
-        concat("epochs", [read["epochs"], read["epochs_superseded"]]), read["attempts"]
-    )
+    live, superseded = split_live(concat("epochs", [read["epochs"], read["epochs_superseded"]]), read["attempts"])
     tables["epochs"], tables["epochs_superseded"] = live, conform("epochs_superseded", superseded)
     attempts = _ended_attempts(fence, outcome, _told("attempts", read["attempts"]), [live, superseded])
     trials = _ended_trials(outcome, _told("trials", read["trials"]))
@@ -200,8 +199,6 @@ def _runs_row(
 
 def fence_row(fence: Fence) -> dict[str, Any]:
     """What a claim alone says about its run, as a runs row."""
-    from dlcluster import __version__
-
     job = fence.job
     resources = job.get("resources") or {}
     spec = json.dumps(job, sort_keys=True, separators=(",", ":"))
@@ -221,7 +218,7 @@ def fence_row(fence: Fence) -> dict[str, Any]:
         "code_sha256": fence.code_sha256,
         "fence": fence.n,
         "submission_id": fence.submission_id,
-        "dlcluster_version": __version__,
+        "dlcluster_version": _VERSION,
     }
 
 

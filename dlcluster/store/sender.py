@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import Any
 
 from dlcluster.errors import StoreError, Superseded
-from dlcluster.store.schema import LOG, Row, check_row
+from dlcluster.store.schema import LOG, MAPS, Row, check_row
 from dlcluster.store.writer import Ack
 
 Push = Callable[[str, int, list[Row], bool], Ack]
@@ -84,7 +84,10 @@ class Sender:
             StoreError: The sender is closed.
         """
         check_row(table, row)
-        kept = {key: dict(value) if type(value) is dict else value for key, value in row.items()}
+        kept = row.copy()
+        for name in MAPS.get(table, ()):
+            if type(kept.get(name)) is dict:
+                kept[name] = kept[name].copy()
         self._keep((table, kept), 200 + 64 * len(row))
 
     def log(self, stream: str, text: str) -> None:

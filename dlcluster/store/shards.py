@@ -64,17 +64,13 @@ def whole(shards: Iterable[Shard]) -> list[Shard]:
             if shard.last <= end:
                 continue
             if shard.first > end + 1:
-                raise ObjectNotFound(
-                    f"rows {end + 1} to {shard.first - 1} of {table}, claim {fence}, are not there"
-                )
+                raise ObjectNotFound(f"rows {end + 1} to {shard.first - 1} of {table}, claim {fence}, are not there")
             kept.append(shard)
             end = shard.last
     return kept
 
 
-def read_shards(
-    objects: Objects, shards: Iterable[Shard], names: Collection[str]
-) -> dict[str, list[pa.Table]]:
+def read_shards(objects: Objects, shards: Iterable[Shard], names: Collection[str]) -> dict[str, list[pa.Table]]:
     """Read the shards of some tables.
 
     Raises:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dlcluster.errors import ObjectNotFound, StoreError
+from dlcluster.errors import ObjectNotFound, RunNotFound, StoreError
 from dlcluster.store.commit import Commit, CommittedFile, newest_commit, read_commit
 from dlcluster.store.objects import Objects
+from dlcluster.store.runs import view
 from dlcluster.store.schema import COLUMNS, concat, conform, read_parquet, rows_to_table, schema_of
 from dlcluster.store.sealing import gather, needed, settle
 from dlcluster.store.shards import list_shards
@@ -19,9 +20,7 @@ _RESTARTS = 5
 _LARGE = 8 << 20  # from here on reading some columns only is worth more requests
 
 
-def table(
-    objects: Objects, name: str, run_id: str | None = None, columns: Sequence[str] | None = None
-) -> pa.Table:
+def table(objects: Objects, name: str, run_id: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table: the rows of the highest commit and of live shards above it, the row rule applied.
 
     Args:
@@ -37,9 +36,7 @@ def table(
     schema = schema_of(name)
     unknown = [column for column in columns or () if column not in schema.names]
     if unknown:
-        raise ValueError(
-            f"the table {name!r} has no column {', '.join(unknown)}; it has {', '.join(schema.names)}"
-        )
+        raise ValueError(f"the table {name!r} has no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
     wanted = list(columns) if columns is not None else schema.names
     known = _sealed_runs(objects) if run_id is None else {run_id: None}
     parts = objects.map(lambda one: _restarting(objects, name, one, known[one], wanted), sorted(known))
@@ -61,13 +58,7 @@ def files(objects: Objects, name: str, run_id: str | None = None) -> list[str]:
         commits = list(objects.map(lambda one: _commit(objects, one, known[one]), sorted(known)))
     else:
         commits = [newest_commit(objects, run_id)]
-    return [
-        objects.locate(file.key)
-        for commit in commits
-        if commit
-        for file in commit.files
-        if file.table == name
-    ]
+    return [objects.locate(file.key) for commit in commits if commit for file in commit.files if file.table == name]
 
 
 def _sealed_runs(objects: Objects) -> dict[str, int | None]:
@@ -104,9 +95,7 @@ def _restarting(objects: Objects, name: str, run_id: str, sealed: int | None, co
             return _read(objects, name, run_id, sealed if missing is None else None, columns)
         except ObjectNotFound as error:  # merged, sealed or cleaned since it was listed: look again
             missing = error
-    raise StoreError(
-        f"run {run_id} cannot be read whole: {missing}", hint="dlcluster store check"
-    ) from missing
+    raise StoreError(f"run {run_id} cannot be read whole: {missing}", hint="dlcluster store check") from missing
 
 
 def _read(objects: Objects, name: str, run_id: str, sealed: int | None, columns: list[str]) -> pa.Table:
@@ -130,9 +119,6 @@ def _empty(name: str, columns: list[str]) -> pa.Table:
 
 
 def _runs(objects: Objects, run_id: str) -> pa.Table:
-    from dlcluster.errors import RunNotFound
-    from dlcluster.store.read import view
-
     try:
         return rows_to_table("runs", [view(objects, run_id).run])
     except RunNotFound:

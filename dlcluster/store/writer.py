@@ -171,9 +171,7 @@ class RunWriter:
         if self._superseded:
             raise Superseded(str(error))
         if left:
-            raise StoreError(
-                f"{left} rows of run {self._run_id} were not written within {timeout} s: {error}"
-            )
+            raise StoreError(f"{left} rows of run {self._run_id} were not written within {timeout} s: {error}")
 
     def _run(self) -> None:
         batch: Batch | None = None
@@ -195,15 +193,11 @@ class RunWriter:
                 self._numbering.recover(self._objects)
                 batch = batch or self._numbering.batch(chunks)
                 self._put(batch)
-            except (
-                Exception
-            ) as error:  # the store, in the main; whatever it is, rows stay and the thread lives
+            except Exception as error:  # the store, in the main; whatever it is, rows stay and the thread lives
                 if batch is None:
                     self._give_back(chunks)
                 pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, pause * 2))
-                self._failed(
-                    str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-                )
+                self._failed(str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}")
             else:
                 shards, batch, pause = batch.shards, None, 0.0
                 self._merge(shards)
@@ -258,9 +252,7 @@ class RunWriter:
         else:
             with self._changed:
                 self._superseded = True
-                self._error = (
-                    f"a later claim owns run {self._run_id}; claim {self._fence} has stopped writing"
-                )
+                self._error = f"a later claim owns run {self._run_id}; claim {self._fence} has stopped writing"
                 self._since = self._since or now()
             return
         with self._changed:

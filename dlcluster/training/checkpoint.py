@@ -123,9 +123,7 @@ def capture(training: Training, random_states: list[Any], loss_sums: list[Any]) 
     progress = dict(vars(training.progress))
     progress["history"] = json.dumps(progress["history"])
     # Right after its best epoch a model is its own best copy; torch.save writes shared tensors once.
-    is_best = (
-        training.progress.step_in_epoch == 0 and training.progress.best_epoch == training.progress.epoch - 1
-    )
+    is_best = training.progress.step_in_epoch == 0 and training.progress.best_epoch == training.progress.epoch - 1
     best = training.best_model
     return {
         "model": best if is_best and best is not None else copied(training.model.state_dict()),

@@ -86,11 +86,7 @@ def _check_data(data: Mapping[str, Any], folder: Path) -> Iterable[Problem]:
     if isinstance(name, str) and is_own(name):
         yield from _own("data.name", name, folder)
         if task == "forecast":  # the function's own parameters are known on the cluster only
-            ours = {
-                key: value
-                for key, value in _section(data, "params").items()
-                if key in ForecastParams.model_fields
-            }
+            ours = {key: value for key, value in _section(data, "params").items() if key in ForecastParams.model_fields}
             yield from params_problems("data.params", ForecastParams, ours)
     elif isinstance(name, str) and name not in DATASETS:
         yield (

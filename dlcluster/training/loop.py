@@ -163,9 +163,7 @@ def _train_epoch(
         progress.step_in_epoch += 1
         progress.step += 1
         if progress.step >= cadence.next:
-            stop, save, gap = ranks.decide(
-                lambda: (hooks.stop(), _due_in_epoch(job, hooks), cadence.propose())
-            )
+            stop, save, gap = ranks.decide(lambda: (hooks.stop(), _due_in_epoch(job, hooks), cadence.propose()))
             cadence.agreed(progress.step, gap)
             if stop or save:
                 progress.loss_sum, progress.epoch_seconds = loss_sum.item(), clock() - began
@@ -181,9 +179,7 @@ def _finish_epoch(
 ) -> dict[str, Any]:
     """Evaluates, and makes the epoch's row."""
     progress = training.progress
-    sums = ranks.sum(
-        torch.tensor([progress.loss_sum, progress.samples], dtype=torch.float64, device=ranks.device)
-    )
+    sums = ranks.sum(torch.tensor([progress.loss_sum, progress.samples], dtype=torch.float64, device=ranks.device))
     loss_sum, samples = sums.tolist()
     row: dict[str, Any] = {
         "epoch": progress.epoch,
@@ -293,9 +289,7 @@ def without_gain(values: list[float | None], mode: str, min_delta: float) -> int
 def _due_in_epoch(job: TrainJob, hooks: Hooks) -> bool:
     seconds = job.checkpoint.every_seconds
     saver = hooks.saver
-    return (
-        saver is not None and seconds is not None and saver.seconds_since_last() >= seconds and saver.ready()
-    )
+    return saver is not None and seconds is not None and saver.seconds_since_last() >= seconds and saver.ready()
 
 
 def _due_after_epoch(job: TrainJob, epoch: int, hooks: Hooks) -> bool:

@@ -106,9 +106,7 @@ class Objective:
         return result
 
 
-def make_objective(
-    task: str, loss: str | None, metrics: Sequence[str], unit_scale: Tensor | None = None
-) -> Objective:
+def make_objective(task: str, loss: str | None, metrics: Sequence[str], unit_scale: Tensor | None = None) -> Objective:
     """Makes the objective of a job.
 
     Args:

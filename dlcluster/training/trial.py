@@ -65,9 +65,7 @@ def run_attempt(
         cause = "bad_job" if isinstance(error, ComponentError) else "infrastructure"
         return TrialEnded("FAILED", cause, str(error))
     except torch.OutOfMemoryError as error:
-        return TrialEnded(
-            "FAILED", "out_of_memory", f"the GPU ran out of memory: {str(error).splitlines()[0]}"
-        )
+        return TrialEnded("FAILED", "out_of_memory", f"the GPU ran out of memory: {str(error).splitlines()[0]}")
     except MemoryError as error:
         return TrialEnded("FAILED", "out_of_memory", f"this machine ran out of memory: {error}")
     except Exception as error:
@@ -89,12 +87,8 @@ def _run(
     torch.use_deterministic_algorithms(job.training.deterministic)
     torch.manual_seed(job.training.seed)
     data = load_data(job.data)
-    objective = make_objective(data.task, job.training.loss, job.training.metrics, data.unit_scale).to(
-        ranks.device
-    )
-    model = make_model(
-        job.model.name, job.model.params, Shapes(data.input_shape, data.output_shape, data.num_classes)
-    )
+    objective = make_objective(data.task, job.training.loss, job.training.metrics, data.unit_scale).to(ranks.device)
+    model = make_model(job.model.name, job.model.params, Shapes(data.input_shape, data.output_shape, data.num_classes))
     model = model.to(ranks.device)
     check_shapes(model, data, objective, job.model.name, ranks.device)
     splits = {name: _placed(samples, ranks.device) for name, samples in data.splits.items()}
@@ -116,9 +110,7 @@ def _run(
     if ranks.leads:
         send("attempts", {**base, **_start_row(training, ranks, began, restored)})
         for row in training.progress.history:
-            send(
-                "epochs", _timed(row)
-            )  # some may have died unflushed with an attempt; equal ones are kept once
+            send("epochs", _timed(row))  # some may have died unflushed with an attempt; equal ones are kept once
 
     def report(row: dict[str, Any]) -> None:
         # Into the row itself: the history in a checkpoint says which attempt computed an epoch, and when.
@@ -147,18 +139,13 @@ def _run(
     return TrialEnded(ended.state, ended.cause, ended.reason, row=row)
 
 
-def check_shapes(
-    model: nn.Module, data: Prepared, objective: Objective, name: str, device: torch.device
-) -> None:
+def check_shapes(model: nn.Module, data: Prepared, objective: Objective, name: str, device: torch.device) -> None:
     """Runs one sample through model and loss, so that a misfit is said in words before training.
 
     Raises:
         ComponentError: With both shapes.
     """
-    x, y = (
-        part.to(device)
-        for part in data.splits["train"].gather(torch.arange(min(2, len(data.splits["train"]))))
-    )
+    x, y = (part.to(device) for part in data.splits["train"].gather(torch.arange(min(2, len(data.splits["train"])))))
     state, was_training = torch.get_rng_state(), model.training
     model.eval()  # batch norm cannot train on so few samples, and must not learn from them
     try:
@@ -227,9 +214,7 @@ def _restore(
     try:
         restore(training, data, rank=ranks.rank)
     except (RuntimeError, KeyError) as error:
-        raise ComponentError(
-            f"checkpoint {name} is of another model: {str(error).splitlines()[0]}"
-        ) from error
+        raise ComponentError(f"checkpoint {name} is of another model: {str(error).splitlines()[0]}") from error
     if ranks.leads:
         say(f"restored checkpoint {name}")
     return str(name)
@@ -302,9 +287,7 @@ def _keep_model(attempt: Attempt, objects: Objects, model: nn.Module, data: Prep
 
     prefix = f"models/{attempt.run_id}/f{attempt.fence}/{attempt.trial_id}"
     # A copy of each tensor: safetensors refuses tied weights that share memory.
-    weights = {
-        name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()
-    }
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     config = {
         "model": attempt.job.model.model_dump(mode="json"),
         "input_shape": data.input_shape,

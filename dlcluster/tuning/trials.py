@@ -46,9 +46,7 @@ def train_trial(job: TrainJob, fingerprint: str) -> Trial:
     parts = job.model_dump(mode="json", include={"model", "data", "training"})
     seed = parts["training"].pop("seed")
     setting = [parts["model"], parts["data"], fingerprint, parts["training"]]
-    return Trial(
-        trial_id=_digest([*setting, seed, None]), setting_id=_digest(setting), seed=seed, fold=None, job=job
-    )
+    return Trial(trial_id=_digest([*setting, seed, None]), setting_id=_digest(setting), seed=seed, fold=None, job=job)
 
 
 def _digest(parts: Any) -> str:

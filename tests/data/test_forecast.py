@@ -131,9 +131,7 @@ def test_centering_takes_each_windows_last_value_off() -> None:
     x, y = samples.gather(torch.tensor([2]))
     assert x[..., 0].tolist() == [[4.0 - 16, 9.0 - 16, 0.0]]
     assert y[..., 0].tolist() == [[25.0 - 16, 36.0 - 16]]
-    assert series[:, 0].tolist() == [
-        float(i * i) for i in range(12)
-    ]  # gathered copies are changed, never the series
+    assert series[:, 0].tolist() == [float(i * i) for i in range(12)]  # gathered copies are changed, never the series
 
 
 def test_windows_written_out_are_those_cut_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,9 +211,7 @@ def test_columns_targets_and_files_of_both_kinds(csv: Any) -> None:
         ),
     ],
 )
-def test_data_that_cannot_be_used_is_refused_in_words(
-    csv: Any, columns: Any, section: Any, message: str
-) -> None:
+def test_data_that_cannot_be_used_is_refused_in_words(csv: Any, columns: Any, section: Any, message: str) -> None:
     path = csv(**{name: list(values) for name, values in columns.items()})
     with pytest.raises(DataError) as caught:
         load_data(data(path=path, **section))
@@ -227,10 +223,7 @@ def test_a_file_that_is_not_there_names_a_near_one(csv: Any) -> None:
     wrong = path.replace("prices", "price")
     with pytest.raises(DataError) as caught:
         load_data(data(path=wrong, params={"window": 2}))
-    assert (
-        str(caught.value)
-        == f"data.path: {wrong}: no such file; did you mean prices.csv? (there is: prices.csv)"
-    )
+    assert str(caught.value) == f"data.path: {wrong}: no such file; did you mean prices.csv? (there is: prices.csv)"
 
 
 def test_a_fingerprint_follows_the_bytes(csv: Any) -> None:

@@ -83,14 +83,10 @@ def guide_seconds(env: dict[str, str], folder: Path, address: str, *, tuned: boo
 
 def measure(folder: Path) -> None:
     """Prints all figures."""
-    print(
-        f"dlcluster --help: {help_seconds():.2f} s (under 0.5), imports of torch or ray: {heavy_imports() or 'none'}"
-    )
+    print(f"dlcluster --help: {help_seconds():.2f} s (under 0.5), imports of torch or ray: {heavy_imports() or 'none'}")
     env = {**os.environ, "DLCLUSTER_HOME": str(folder / "home"), "HOME": str(folder)}
     env.pop("DLCLUSTER_ADDRESS", None)
-    up = subprocess.run(
-        [BIN / "dlcluster", "cluster", "up"], env=env, check=True, capture_output=True, text=True
-    )
+    up = subprocess.run([BIN / "dlcluster", "cluster", "up"], env=env, check=True, capture_output=True, text=True)
     address = up.stdout.split()[-1]
     try:
         ray_env = {**env, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "home" / "token")}

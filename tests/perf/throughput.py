@@ -54,9 +54,7 @@ def minimal(job: TrainJob) -> float:
         model.eval()
         with torch.no_grad():
             for start in range(0, len(x_validation), 32):
-                nn.functional.mse_loss(
-                    model(x_validation[start : start + 32]), y_validation[start : start + 32]
-                ).item()
+                nn.functional.mse_loss(model(x_validation[start : start + 32]), y_validation[start : start + 32]).item()
     return EPOCHS * len(x) / (time.perf_counter() - began)
 
 
@@ -114,9 +112,7 @@ def lightning(job: TrainJob) -> float | None:
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = pl.Trainer(
-            max_epochs=EPOCHS, default_root_dir=folder, enable_progress_bar=False, accelerator="cpu"
-        )
+        trainer = pl.Trainer(max_epochs=EPOCHS, default_root_dir=folder, enable_progress_bar=False, accelerator="cpu")
         began = time.perf_counter()
         trainer.fit(
             Module(),
@@ -140,9 +136,7 @@ def measure() -> None:
     ratios = sorted(mine / bare for mine, bare in rounds)
     print(f"training, samples/s, median of {ROUNDS}: ours {statistics.median(mine for mine, _ in rounds):,.0f}, "
           f"minimal loop {statistics.median(bare for _, bare in rounds):,.0f}")  # fmt: skip
-    print(
-        f"  ratio {statistics.median(ratios):.3f} (at least 0.97; from {ratios[0]:.3f} to {ratios[-1]:.3f})"
-    )
+    print(f"  ratio {statistics.median(ratios):.3f} (at least 0.97; from {ratios[0]:.3f} to {ratios[-1]:.3f})")
     theirs = lightning(job)
     if theirs is not None:
         mine = statistics.median(mine for mine, _ in rounds)

@@ -228,9 +228,7 @@ IN_PARAMS = [
 
 
 @pytest.mark.parametrize(("word", "message"), IN_PARAMS)
-def test_words_that_yaml_readers_disagree_on_are_refused_where_anything_is_due(
-    word: str, message: str
-) -> None:
+def test_words_that_yaml_readers_disagree_on_are_refused_where_anything_is_due(word: str, message: str) -> None:
     text = HEAD.replace("{name: mlp}", f"{{name: mlp, params: {{a: [{word}]}}}}")
     assert faults(text) == [f"j.yaml:3: model.params.a[0]: {message}"]
 
@@ -282,9 +280,7 @@ def test_a_wrong_key(more: str, found: str) -> None:
 
 def test_arguments_of_a_model_go_under_params() -> None:
     text = HEAD.replace("{name: mlp}", "{name: mlp, hidden_size: 3}")
-    assert faults(text) == [
-        "j.yaml:3: model.hidden_size: unknown key: arguments of your own go under model.params"
-    ]
+    assert faults(text) == ["j.yaml:3: model.hidden_size: unknown key: arguments of your own go under model.params"]
 
 
 TOGETHER = [
@@ -344,8 +340,7 @@ secrets: [HF]
     assert faults(text) == [
         "j.yaml:2: version: is missing: write version: 1",
         "j.yaml:2: name: must be small letters, digits and inner dashes (got Lstm CO2): did you mean lstm-co2?",
-        "j.yaml:4: labels.team: must be text: put it in quotes: "
-        '"no" (without, some YAML readers take it for false)',
+        'j.yaml:4: labels.team: must be text: put it in quotes: "no" (without, some YAML readers take it for false)',
         "j.yaml:5: model.name: is missing: write name: mlp",
         "j.yaml:6: model.params.b: must be a finite number (got .nan)",
         "j.yaml:9: data.path: conflicts with data.name: keep one of the two",
@@ -371,9 +366,7 @@ def test_another_kind_is_one_fault(kind: str) -> None:
 
 
 def test_another_version_is_one_fault() -> None:
-    assert faults("version: 2\nfoo: 3\n") == [
-        "j.yaml:1: version: this dlcluster reads version 1 only (got 2)"
-    ]
+    assert faults("version: 2\nfoo: 3\n") == ["j.yaml:1: version: this dlcluster reads version 1 only (got 2)"]
 
 
 @pytest.mark.parametrize(("version", "got"), [('"1"', '"1"'), ("1.0", "1.0"), ("true", "true")])

@@ -1,7 +1,5 @@
 """Files that are no job files, or that mean harm: refused in words, quickly."""
 
-# ruff: noqa: E501 - tables of whole messages
-
 from __future__ import annotations
 
 import os
@@ -16,8 +14,7 @@ from dlcluster.spec import load_job, parse_job
 
 HEAD = "version: 1\nname: a\nmodel: {name: mlp}\ndata: {name: co2}\n"
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
-    f"{key}: &{key} [{','.join([f'*{before}'] * 10)}]\n"
-    for before, key in zip("abcdefg", "bcdefgh", strict=True)
+    f"{key}: &{key} [{','.join([f'*{before}'] * 10)}]\n" for before, key in zip("abcdefg", "bcdefgh", strict=True)
 )
 NOT_A_MAPPING = "must be a mapping with keys such as version, name, model and data"
 
@@ -80,9 +77,7 @@ BROKEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("text", "fault"), BROKEN, ids=[f"{n}-{fault[:30]}" for n, (_, fault) in enumerate(BROKEN)]
-)
+@pytest.mark.parametrize(("text", "fault"), BROKEN, ids=[f"{n}-{fault[:30]}" for n, (_, fault) in enumerate(BROKEN)])
 def test_a_broken_file(text: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("j.yaml").write_text(text)
@@ -126,9 +121,7 @@ def test_line_ends_byte_order_marks_and_document_marks_are_fine(text: str, tmp_p
 
 
 def test_numbers_are_read_as_people_write_them() -> None:
-    text = HEAD.replace(
-        "{name: mlp}", "{name: mlp, params: {a: [1e-3, 1.e-3, 1E5, -.5, +7, 0x10, -0, 1.0E+2]}}"
-    )
+    text = HEAD.replace("{name: mlp}", "{name: mlp, params: {a: [1e-3, 1.e-3, 1E5, -.5, +7, 0x10, -0, 1.0E+2]}}")
     assert parse_job(text).model.params == {"a": [0.001, 0.001, 100000.0, -0.5, 7, 16, 0, 100.0]}
 
 

@@ -1,7 +1,5 @@
 """What a job holds, how it is kept, and what it warns of."""
 
-# ruff: noqa: E501 - tables of whole messages
-
 from __future__ import annotations
 
 import json

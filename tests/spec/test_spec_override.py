@@ -1,7 +1,5 @@
 """--set: single values from outside the file, checked as the file is."""
 
-# ruff: noqa: E501 - tables of whole messages
-
 from __future__ import annotations
 
 from typing import Any
@@ -107,10 +105,7 @@ def test_faults_of_the_file_and_of_overrides_come_together() -> None:
 def test_kind_and_version_by_override_are_one_fault() -> None:
     with pytest.raises(JobFileError) as caught:
         parse_job(TEXT, overrides=["kind=tune"])
-    assert (
-        str(caught.value)
-        == "--set kind=tune: kind: this version of dlcluster runs kind: train only (got tune)"
-    )
+    assert str(caught.value) == "--set kind=tune: kind: this version of dlcluster runs kind: train only (got tune)"
 
 
 @pytest.mark.parametrize("override", ["env.TOKEN=123456789", "env={TOKEN: 123456789}"])

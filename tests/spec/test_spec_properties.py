@@ -31,13 +31,7 @@ KEYS = [
     "limits",
 ]
 scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.dates()
-    | st.binary(max_size=4)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=4)
 )
 keys = st.sampled_from(KEYS) | st.text(max_size=5)
 values: st.SearchStrategy[Any] = st.recursive(
@@ -85,10 +79,7 @@ def test_any_mapping(mapping: dict[Any, Any]) -> None:
 
 
 @quick
-@given(
-    st.text(max_size=30)
-    | st.builds("{}={}".format, st.sampled_from(["a.b", *KEYS, "training.epochs"]), marks)
-)
+@given(st.text(max_size=30) | st.builds("{}={}".format, st.sampled_from(["a.b", *KEYS, "training.epochs"]), marks))
 def test_any_override(override: str) -> None:
     with contextlib.suppress(JobFileError):
         parse_job(HEAD, overrides=[override])
@@ -145,6 +136,4 @@ def test_a_job_comes_back_as_it_was(
     kept = json.dumps(job.model_dump(mode="json"))
     assert TrainJob.model_validate(json.loads(kept)) == job
     assert parse_job(kept) == job  # JSON is YAML
-    assert job.model_dump(mode="json") == TrainJob.model_validate(job.model_dump(mode="json")).model_dump(
-        mode="json"
-    )
+    assert job.model_dump(mode="json") == TrainJob.model_validate(job.model_dump(mode="json")).model_dump(mode="json")

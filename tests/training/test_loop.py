@@ -107,9 +107,7 @@ def _ticking(step: float) -> Any:
 
 def _on_rank(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
-    )
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     rows, _, training = run(make_job(**SETTINGS), Ranks(rank, world))
     torch.save((curve(rows), training.model.state_dict()), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
@@ -174,9 +172,7 @@ def test_a_loss_that_is_no_number_ends_the_trial_with_a_reason() -> None:
     rows, ended, _ = run(make_job(optimizer={"name": "sgd", "learning_rate": 1e30}))
     assert (ended.state, ended.cause, len(rows)) == ("FAILED", "nan_loss", 1)
     assert ended.reason is not None
-    assert ended.reason.startswith(
-        "train_loss is nan after epoch 1 (step 7, learning rate 1e+30); try a smaller"
-    )
+    assert ended.reason.startswith("train_loss is nan after epoch 1 (step 7, learning rate 1e+30); try a smaller")
 
 
 def test_loss_and_metrics_do_not_depend_on_the_batch_size() -> None:

@@ -1,0 +1,22 @@
+"""A home of the tests' own: nothing outside the clone is read or changed, no cluster but their own is used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setenv("DLCLUSTER_HOME", str(home / "dlcluster"))
+        for name in [*os.environ]:
+            if name.startswith(("AWS_", "DLCLUSTER_STORAGE", "DLCLUSTER_ADDRESS", "RAY_")):
+                patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield home
