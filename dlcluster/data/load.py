@@ -32,10 +32,10 @@ def data_fingerprint(data: Data) -> str:
     """
     if data.path is not None:
         return fingerprint(data.path)
-    assert data.name is not None
-    if data.name in DATASETS:
-        return fingerprint(str(DATASETS[data.name].file))
-    return "name:" + hashlib.sha256(data.name.encode()).hexdigest()
+    name = str(data.name)  # the job file has one or the other
+    if name in DATASETS:
+        return fingerprint(str(DATASETS[name].file))
+    return "name:" + hashlib.sha256(name.encode()).hexdigest()
 
 
 def task_of(data: Data) -> str:
@@ -46,7 +46,7 @@ def task_of(data: Data) -> str:
     """
     if data.task is not None:
         return data.task
-    if data.name in DATASETS:
+    if data.name is not None and data.name in DATASETS:
         return DATASETS[data.name].task
     raise DataError("data.task: say what the data is for", hint="One of: forecast, classification, regression.")
 
@@ -179,8 +179,8 @@ def _is_time(table: pa.Table, name: str) -> bool:
 
     kind = table.schema.field(name).type
     if pa.types.is_temporal(kind) or pa.types.is_string(kind):
-        return table.num_columns > 1
+        return bool(table.num_columns > 1)
     if not pa.types.is_integer(kind) or table.num_columns == 1:
         return False
     ends = pc.min_max(table[name]).as_py()
-    return ends["min"] is not None and 1_000_01_01 <= ends["min"] <= ends["max"] <= 9999_12_31
+    return ends["min"] is not None and bool(1_000_01_01 <= ends["min"] <= ends["max"] <= 9999_12_31)

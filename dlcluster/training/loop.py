@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -113,7 +114,7 @@ def train(
         _remember_best(job, training, row)
         progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
         progress.loss_sum, progress.samples, progress.epoch_seconds = 0.0, 0, 0.0
-        if ranks.decide(lambda: _due_after_epoch(job, row["epoch"], hooks)):
+        if ranks.decide(partial(_due_after_epoch, job, row["epoch"], hooks)):
             _save(training, ranks, hooks)
     if training.best_model is not None:
         training.model.load_state_dict(training.best_model)

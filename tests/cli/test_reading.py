@@ -276,7 +276,7 @@ def test_pandas_and_duckdb_read_each_epoch_once_from_the_folder(made: Made, here
     assert [comparable(row) for row in by_pandas] == [comparable(row) for row in told]
     query = duckdb.execute(
         # As microseconds: DuckDB hands out times with a zone by pytz only.
-        f"SELECT * REPLACE (epoch_us(reported_at) AS reported_at) FROM read_parquet('{folder}/**/*.parquet') "  # noqa: S608
+        f"SELECT * REPLACE (epoch_us(reported_at) AS reported_at) FROM read_parquet('{folder}/**/*.parquet') "
         "WHERE run_id = ? ORDER BY epoch",
         [made.succeeded],
     )

@@ -196,7 +196,7 @@ def test_a_job_with_its_package_its_secret_and_an_actor(jobs: Jobs, tmp_path: Pa
 
 def test_every_process_carries_the_mark_and_listens_on_loopback_alone(cluster: local.Cluster, jobs: Jobs) -> None:
     jobs.submit("exec sleep 60", "listening")
-    until(lambda: any(process.name() == "sleep" for process in marked(cluster)))
+    until(lambda: (info := jobs.info("listening")) is not None and info.status == "RUNNING")
     processes = tree(cluster)
     carrying = marked(cluster)
     assert [name for process in processes if process not in carrying for name in alive([process])] == []

@@ -139,7 +139,7 @@ def test_windows_written_out_are_those_cut_on_demand(monkeypatch: pytest.MonkeyP
 
     series = torch.randn(60, 3)
     for center in (False, True):
-        cut = {"window": 5, "horizon": 2, "targets": [2, 0], "center_last": center}
+        cut: dict[str, Any] = {"window": 5, "horizon": 2, "targets": [2, 0], "center_last": center}
         written = batches.window_samples(series, **cut)
         monkeypatch.setattr(batches, "WRITTEN_OUT_BYTES", 0)
         on_demand = batches.window_samples(series, **cut)

@@ -42,7 +42,7 @@ def first_row_seconds(env: dict[str, str], folder: Path) -> float:
     """Seconds from ``dlcluster submit`` to the first epoch's row in the store, on a warm cluster."""
     store = folder / f"store-{time.time()}"
     began = time.time()
-    command = [
+    command: list[str | Path] = [
         BIN / "dlcluster",
         "submit",
         "jobs/lstm.yaml",

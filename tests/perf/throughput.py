@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dlcluster.data.load import load_data
+from dlcluster.driver.local import pusher
 from dlcluster.models.catalog import Shapes, make_model
 from dlcluster.spec import TrainJob, load_job
 from dlcluster.store.objects import open_objects
@@ -43,7 +44,7 @@ def minimal(job: TrainJob) -> float:
     for _ in range(EPOCHS):
         model.train()
         total = 0.0
-        for index in torch.randperm(len(x)).split(32):
+        for index in torch.randperm(len(x)).split(32):  # type: ignore[no-untyped-call]
             loss = nn.functional.mse_loss(model(x[index]), y[index])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -63,7 +64,7 @@ def ours(job: TrainJob) -> float:
     with tempfile.TemporaryDirectory() as folder:
         objects = open_objects(Path(folder))
         writer = RunWriter(objects, "20260101-000000-perf-0000", 1)
-        sender = Sender(writer.push, "worker")
+        sender = Sender(pusher(writer), "worker")
         rows: list[dict[str, Any]] = []
         times: list[float] = []
 
@@ -82,7 +83,7 @@ def ours(job: TrainJob) -> float:
         sender.close()
         writer.close()
         # From the attempt's row, which is sent right before the first epoch, to the last epoch's row.
-        return sum(row["num_samples"] for row in rows) / (times[-1] - times[0])
+        return float(sum(row["num_samples"] for row in rows) / (times[-1] - times[0]))
 
 
 def lightning(job: TrainJob) -> float | None:

@@ -34,8 +34,9 @@ def test_a_run_ends_as_parquet_that_any_tool_reads(submit: Submit) -> None:
     (path,) = dlcluster.open().files("epochs", run=run.run_id)
     by_pandas = pd.read_parquet(path)
     assert by_pandas["epoch"].tolist() == [1, 2, 3, 4]
-    rows = duckdb.sql(f"SELECT epoch, step, train_loss, validation_loss FROM '{path}' ORDER BY epoch").fetchall()
-    assert rows == losses(run)
+    found = duckdb.sql(f"SELECT epoch, step, train_loss, validation_loss FROM '{path}' ORDER BY epoch")
+    assert found is not None
+    assert found.fetchall() == losses(run)
     # Without Ray the same job gives the same rows, bit by bit.
     alone = submit("jobs/lstm.yaml", "training.epochs=4", local=True)
     assert losses(alone) == losses(run)

@@ -43,7 +43,7 @@ def test_it_computes_what_a_loop_written_by_hand_computes() -> None:
     for epoch in range(1, 5):
         model.train()
         loss_sum = 0.0
-        for batch in epoch_order(len(train_split), seed=7, epoch=epoch).split(32):
+        for batch in epoch_order(len(train_split), seed=7, epoch=epoch).split(32):  # type: ignore[no-untyped-call]
             done = (steps - 3) / (total - 3)
             factor = (steps + 1) / 3 if steps < 3 else 0.5 * (1 + math.cos(math.pi * done))
             optimizer.param_groups[0]["lr"] = 0.01 * factor
@@ -117,7 +117,7 @@ def _on_rank(rank: int, world: int, folder: str) -> None:
 def test_several_ranks_compute_what_one_does(world: int, tmp_path: Path) -> None:
     # Three ranks on batches of 32 and a last one of 22 take uneven slices.
     alone, _, training = run(make_job(**SETTINGS))
-    mp.spawn(_on_rank, (world, str(tmp_path)), nprocs=world)  # type: ignore[no-untyped-call]
+    mp.spawn(_on_rank, (world, str(tmp_path)), nprocs=world)  # type: ignore[attr-defined,no-untyped-call]
     together, weights = torch.load(tmp_path / "0.pt", weights_only=True)
     for ours, theirs in zip(together, curve(alone), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
