@@ -31,9 +31,10 @@ perf: $(VENV)/installed-dev
 	$(BIN)/python -m tests.perf
 
 # System packages that the fullest tests want; tests that lack them are skipped and say so. Needs root and apt.
+# Today's tests need none: Ray, moto's S3 and DuckDB come by pip.
+SYSTEM_PACKAGES :=
 test-deps:
-	apt-get update -q
-	apt-get install -q -y --no-install-recommends chromium
+	$(if $(SYSTEM_PACKAGES),apt-get update -q && apt-get install -q -y --no-install-recommends $(SYSTEM_PACKAGES),@echo "no system packages needed")
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
