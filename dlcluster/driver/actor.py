@@ -67,7 +67,9 @@ class ActorRunner:
         try:
             return self._watch(ready, ended, claim)
         finally:
-            ray.kill(actor)
+            done, _ = ray.wait([ended], timeout=0)
+            if not done:  # one that has returned ends by itself; killed, it would be shown as failed
+                ray.kill(actor)
 
     def _watch(self, ready: Any, ended: Any, claim: Claim) -> TrialEnded:
         waiting = [ready, ended]
