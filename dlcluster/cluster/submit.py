@@ -197,7 +197,8 @@ def _start_driver(
         runtime_env: dict[str, object] = {"working_dir": f"gcs://{package}"}
         if job.runtime_env.pip:
             runtime_env["pip"] = list(job.runtime_env.pip)
-        jobs.submit(shlex.join(arguments), fence.submission_id, runtime_env, {"job_name": job.name, "store": objects.uri})
+        about = {"job_name": job.name, "store": objects.uri}  # job_name is what Ray's dashboard shows
+        jobs.submit(shlex.join(arguments), fence.submission_id, runtime_env, about)
     except ClusterError as error:
         settle(objects, fence, f"could not be submitted: {error.message}", ExitCode.UNREACHABLE)
         raise

@@ -113,7 +113,13 @@ def lightning(job: TrainJob) -> float | None:
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = pl.Trainer(max_epochs=EPOCHS, default_root_dir=folder, enable_progress_bar=False, accelerator="cpu", enable_model_summary=False)
+        trainer = pl.Trainer(
+            max_epochs=EPOCHS,
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            accelerator="cpu",
+            enable_model_summary=False,
+        )
         began = time.perf_counter()
         trainer.fit(
             Module(),
