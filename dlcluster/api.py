@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dlcluster.cluster.ending import dead_reason
 from dlcluster.cluster.ending import stop as stop_run
 from dlcluster.cluster.submit import put_claim, resume, secret_values, send, storage_uri
-from dlcluster.errors import ExitCode, RunEnded
+from dlcluster.errors import ExitCode, RunEnded, UsageError
 from dlcluster.results.follow import Update, follow
 from dlcluster.results.summary import results
 from dlcluster.spec import TrainJob, job_from_dict, job_warnings, load_job
@@ -185,6 +185,11 @@ def _run_here(job: TrainJob, storage: str | None, folder: Path, warnings: list[s
     from dlcluster.driver.local import run_local
     from dlcluster.store.objects import open_objects
 
+    if job.resources.num_workers > 1:
+        raise UsageError(
+            "--local runs one worker in this process",
+            hint="Add --set resources.num_workers=1, or leave --local out.",
+        )
     env = {**job.env, **secret_values(job)}
     objects = open_objects(storage_uri(job, storage))
     fence = put_claim(objects, job, code_sha256=None, address=None, warnings=warnings)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dlcluster.cluster.jobs import Jobs, find_cluster
 from dlcluster.errors import ClusterError, ExitCode
 from dlcluster.store.commit import Outcome, seal
-from dlcluster.store.fence import Fence, claim
+from dlcluster.store.fence import Fence, claim, submission_id
 from dlcluster.store.state import request_stop
 
 if TYPE_CHECKING:
@@ -87,12 +87,13 @@ def stop(
         view = wait(STOP_WAIT_SECONDS)
         if view.sealed:
             return view
-        say("the driver does not answer; asking Ray to end it")
-        try:
-            _jobs_of(fence).stop(fence.submission_id)
-            view = wait(STOP_WAIT_SECONDS)
-        except ClusterError as error:
-            say(f"Ray does not answer either ({error.message})")
+        if fence.address is not None:
+            say("the driver does not answer; asking Ray to end it")
+            try:
+                _jobs_of(fence).stop(fence.submission_id)
+                view = wait(STOP_WAIT_SECONDS)
+            except ClusterError as error:
+                say(f"Ray does not answer either ({error.message})")
     if not view.sealed:
         say("no driver is alive; sealing what it left")
         now = datetime.now(UTC)
@@ -102,10 +103,17 @@ def stop(
                 "action": "stop",
                 "created_at": now,
                 "created_by": who(),
+                "submission_id": submission_id(fence.run_id, fence.n + 1),
                 "warnings": [],
             }
         )
-        settle(objects, claim(objects, over), f"stopped by {who()}", ExitCode.STOPPED, state="STOPPED")
+        settle(
+            objects,
+            claim(objects, over),
+            f"stopped by {who()}" + (f": {reason}" if reason else ""),
+            ExitCode.STOPPED,
+            state="STOPPED",
+        )
     return wait(0)
 
 

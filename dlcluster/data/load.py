@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import hashlib
 import inspect
 from collections.abc import Mapping
@@ -89,7 +90,9 @@ def load_data(data: Data) -> Prepared:
         function, arguments, params = own_arguments(data.name, task, data.params)
         try:
             made = function(**arguments)
-        except Exception as error:
+        except bdb.BdbQuit:
+            raise
+        except (Exception, SystemExit) as error:
             raise ComponentError(f"data set {data.name} failed: {type(error).__name__}: {error}") from error
         if task != "forecast":
             return prepare_arrays(task, made, split)

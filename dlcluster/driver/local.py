@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from dlcluster.driver.check import check_components
 from dlcluster.driver.claim import Claim, Stop, flush_seconds
 from dlcluster.driver.train import run_claim
-from dlcluster.errors import ExitCode, StoreError, UsageError
+from dlcluster.errors import ExitCode, StoreError
 from dlcluster.store.sender import Sender
 from dlcluster.store.writer import Ack, RunWriter
 from dlcluster.training.ended import Attempt, TrialEnded
@@ -88,15 +89,7 @@ def run_local(
         folder: Where the user's own modules are.
         env: Environment variables of the job, secrets included.
         say: Takes a line for people.
-
-    Raises:
-        UsageError: When the job needs several workers.
     """
-    if job.resources.num_workers > 1:
-        raise UsageError(
-            "--local runs one worker in this process",
-            hint="Add --set resources.num_workers=1, or leave --local out.",
-        )
     os.environ.update(env)
     sys.path.insert(0, str(folder))
     writer = RunWriter(objects, fence.run_id, fence.n, flush_seconds=flush_seconds(objects))
@@ -116,7 +109,7 @@ def run_local(
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends it the hard way
             claim.end_from_signal(Stop("stopped by Ctrl-C"))
 
-        if os.environ.get("PYTHONBREAKPOINT") != "0":
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, interrupt)
 
     return run_claim(

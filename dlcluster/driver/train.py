@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -78,6 +79,10 @@ def run_claim(
         except DlclusterError as error:
             cause = "bad_job" if isinstance(error, ComponentError) else "infrastructure"
             ended = TrialEnded("FAILED", cause, str(error))
+        except Exception as error:
+            # A fault of ours must not leave a run that nobody ends: sealed, it can be seen and resumed.
+            log(traceback.format_exc())
+            ended = TrialEnded("FAILED", "infrastructure", f"the driver failed: {type(error).__name__}: {error}")
         stop = claim.stop
         if stop is not None and stop.superseded:
             say(stop.reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,9 +141,9 @@ def make_model(name: str, params: Mapping[str, Any], shapes: Shapes) -> nn.Modul
     arguments = model_arguments(name, params, shapes)
     try:
         model = model_class(name)(**arguments)
-    except ComponentError:
+    except (ComponentError, bdb.BdbQuit):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise ComponentError(f"model {name}({shown}) failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):

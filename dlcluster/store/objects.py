@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from dlcluster.errors import UsageError
+from dlcluster.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -132,6 +132,8 @@ def open_objects(uri: str | Path) -> Objects:
             f"{text}: a store is a folder or s3://bucket/prefix, not {scheme}://",
             hint="for other S3-compatible stores set AWS_ENDPOINT_URL_S3",
         )
+    if Path(text).is_file():
+        raise StoreError(f"the store {text} is a file", hint="give a folder or s3://bucket/prefix")
     return LocalObjects(Path(text))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import json
 import os
 import socket
@@ -68,7 +69,9 @@ def run_attempt(
         return TrialEnded("FAILED", "out_of_memory", f"the GPU ran out of memory: {str(error).splitlines()[0]}")
     except MemoryError as error:
         return TrialEnded("FAILED", "out_of_memory", f"this machine ran out of memory: {error}")
-    except Exception as error:
+    except bdb.BdbQuit:
+        return TrialEnded("STOPPED", "stopped", "left from the debugger")
+    except (Exception, SystemExit) as error:
         cause = "infrastructure" if _is_connection(error, ranks) else "user_error"
         words = f"{type(error).__name__}: {error}"
         return TrialEnded("FAILED", cause, f"{_place(error)}{words}", details=traceback.format_exc())
@@ -161,9 +164,9 @@ def check_shapes(model: nn.Module, data: Prepared, objective: Objective, name: s
                 shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
                 raise ComponentError(f"training.loss must return one number for a batch, not {shape}")
             objective.sums(prediction, y)
-    except ComponentError:
+    except (ComponentError, bdb.BdbQuit):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ComponentError(
             f"model {name} does not work on this data: {_place(error)}{type(error).__name__}: {error}",
             hint=f"x is {tuple(x.shape)}, y is {tuple(y.shape)}, predictions must be {(len(x), *data.output_shape)}.",
@@ -303,7 +306,7 @@ def _keep_model(attempt: Attempt, objects: Objects, model: nn.Module, data: Prep
     return f"{objects.uri}/v1/{prefix}"
 
 
-def _is_connection(error: Exception, ranks: Ranks) -> bool:
+def _is_connection(error: BaseException, ranks: Ranks) -> bool:
     """Whether an error looks like the loss of another rank rather than a fault in the user's code."""
     if ranks.world == 1:
         return False
@@ -330,5 +333,6 @@ def _place(error: BaseException) -> str:
             continue
         if "lib" in path.parts and any(part.startswith("python3") for part in path.parts):
             continue
-        return f"{path.name}:{frame.lineno}: "
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name
+        return f"{shown}:{frame.lineno}: "
     return ""

@@ -113,8 +113,10 @@ def test_a_run_without_a_driver_can_be_stopped(submit: Submit) -> None:
     driver_of(run).kill()
     with pytest.raises(RunEnded, match="driver lost"):
         run.wait(60)
-    view = run.stop()
+    view = run.stop("no use")
     assert (view.state, view.sealed, view.exit_code) == ("STOPPED", True, ExitCode.STOPPED)
+    assert view.reason is not None
+    assert view.reason.endswith(": no use")
     assert len(losses(run)) >= 2
 
 

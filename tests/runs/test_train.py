@@ -123,6 +123,12 @@ def test_a_fault_in_a_users_code_is_not_tried_again(submit: Submit, folder: Path
     assert any("Traceback" in line for line in lines)
 
 
+def test_a_model_that_ends_the_process_is_a_fault_of_its_own(submit: Submit, folder: Path) -> None:
+    (folder / "bad.py").write_text(BAD)
+    error = ended(submit("jobs/lstm.yaml", "model={name: 'bad:Exits'}"))
+    assert (str(error), error.exit_code) == ("FAILED: model bad:Exits() failed: SystemExit: 3", ExitCode.USAGE)
+
+
 def test_a_model_that_does_not_fit_the_data_is_said_with_both_shapes(submit: Submit, folder: Path) -> None:
     (folder / "bad.py").write_text(BAD)
     error = ended(submit("jobs/lstm.yaml", "model={name: 'bad:WrongShape'}"))
