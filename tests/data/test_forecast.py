@@ -249,3 +249,35 @@ def test_rank_slices_cover_a_batch_once(size: int, world: int) -> None:
     parts = [list(range(size))[rank_slice(size, rank=rank, world=world)] for rank in range(world)]
     assert [i for part in parts for i in part] == list(range(size))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_file_in_object_storage_is_read_like_a_local_one(
+    csv: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    path = csv(day=[f"2026-01-{i:02d}" for i in range(1, 31)], v=[float(i * i) for i in range(30)])
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "testing-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="team")
+        client.upload_file(path, "team", "data/series.csv")
+        params = {"window": 3, "horizon": 1}
+        remote, here = (data(path=place, params=params) for place in ("s3://team/data/series.csv", path))
+        assert windows(load_data(remote), "train") == windows(load_data(here), "train")
+        assert data_fingerprint(remote).startswith("size:")
+        missing = data(path="s3://team/data/none.csv", params=params)
+        with pytest.raises(DataError, match=r"none\.csv: no such file \(as seen from the machine that trains\)"):
+            load_data(missing)
+    finally:
+        server.stop()
