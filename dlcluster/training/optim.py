@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,21 +14,48 @@ if TYPE_CHECKING:
     from dlcluster.spec.job import LrScheduler, Optimizer
 
 
-def make_optimizer(spec: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(spec: Optimizer, model: nn.Module, *, compiled: bool = False) -> torch.optim.Optimizer:
     """Makes the optimizer a job names, in its fused form where torch has one.
 
     Args:
         spec: Name, learning rate, weight decay, momentum.
         model: Whose parameters it moves; those that need no gradient are left out.
+        compiled: The model is compiled, so torch's compiler is loaded anyway.
     """
+    if not compiled:
+        _spare_the_compiler()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # One kernel for all parameters instead of a dozen small ones each; torch has it for floats on CPU and CUDA.
     fused = all(parameter.is_floating_point() for parameter in parameters)
     rate, decay = spec.learning_rate, spec.weight_decay
+    optimizer: torch.optim.Optimizer
     if spec.name == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=spec.momentum, weight_decay=decay, fused=fused)
-    make = torch.optim.AdamW if spec.name == "adamw" else torch.optim.Adam
-    return make(parameters, lr=rate, weight_decay=decay, fused=fused)
+        optimizer = torch.optim.SGD(parameters, lr=rate, momentum=spec.momentum, weight_decay=decay, fused=fused)
+    else:
+        make = torch.optim.AdamW if spec.name == "adamw" else torch.optim.Adam
+        optimizer = make(parameters, lr=rate, weight_decay=decay, fused=fused)
+    return optimizer if compiled else _stepping_eagerly(optimizer)
+
+
+def _spare_the_compiler() -> None:
+    """Keeps an optimizer's bookkeeping from loading torch's compiler, a second of every worker's start.
+
+    torch marks these methods to be left alone by the compiler when they are first called, and loads it for
+    that; the mark it looks for is set here. Where a release of torch looks for another, nothing changes.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        function = getattr(method, "__wrapped__", None)
+        if isinstance(function, FunctionType):
+            vars(function).setdefault("__dynamo_disable", function)
+
+
+def _stepping_eagerly(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Takes off ``step`` what is there for the compiler and for hooks; what is left runs without gradients."""
+    step: Any = type(optimizer).step
+    while hasattr(step, "__wrapped__"):
+        step = step.__wrapped__
+    optimizer.step = MethodType(torch.no_grad()(step), optimizer)  # type: ignore[method-assign]
+    return optimizer
 
 
 def make_lr_scheduler(spec: LrScheduler, optimizer: torch.optim.Optimizer, total_steps: int) -> LambdaLR:

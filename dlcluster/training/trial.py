@@ -97,7 +97,7 @@ def _run(
     splits = {name: _placed(samples, ranks.device) for name, samples in data.splits.items()}
     _check_metrics(job, data, objective)
     steps = -(-len(splits["train"]) // job.training.global_batch_size) * job.training.epochs
-    optimizer = make_optimizer(job.training.optimizer, model)
+    optimizer = make_optimizer(job.training.optimizer, model, compiled=job.training.compile)
     training = Training(
         model,
         optimizer,

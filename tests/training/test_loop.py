@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +257,17 @@ def test_an_own_metric_is_weighted_by_samples() -> None:
     objective = Objective("regression", torch.nn.functional.mse_loss, {"bias": bias})
     measured = evaluate(lambda batch: batch + 1, TensorSamples(x, x * 0), objective, Ranks(), "test", 4)
     assert measured["test_bias"] == pytest.approx((x + 1).mean().item())
+
+
+def test_a_training_that_compiles_nothing_does_not_load_the_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from tests.training.test_loop import SETTINGS, run\n"
+        "from tests.training.helpers import make_job\n"
+        "for optimizer in ('adam', 'adamw', 'sgd'):\n"
+        "    run(make_job(epochs=1, optimizer={'name': optimizer, 'learning_rate': 0.01}, gradient_clip=1.0))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root)
+    assert done.stdout == "False\n"
