@@ -9,7 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: run test test-deps lint format perf clean
+# Property tests with new examples, twenty times as many; what fails prints how to see it again.
+fuzz: $(VENV)/installed-dev
+	FUZZ=20 $(BIN)/python -m pytest tests/spec/test_spec_properties.py tests/store/test_rows.py
+
+.PHONY: run test fuzz test-deps lint format perf clean
 
 run: $(VENV)/installed
 	$(BIN)/dlcluster submit jobs/lstm.yaml

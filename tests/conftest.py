@@ -7,7 +7,13 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples on every machine, so that a change is judged by what it did; `make fuzz` draws new ones.
+FUZZ = int(os.environ.get("FUZZ", "1"))
+hypothesis.settings.register_profile("reproducible", derandomize=FUZZ == 1, deadline=None, database=None)
+hypothesis.settings.load_profile("reproducible")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -43,7 +43,7 @@ _OLD_TRUTH = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|[-+]?0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _OCTAL = re.compile(r"([-+]?)0(o?)([0-9]+)")
-_BINARY = re.compile(r"[-+]?0b[01_]+")
+_BINARY = re.compile(r"[-+]?0b_*[01][01_]*")
 _GROUPED = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 _BASE60 = re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?")
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?([Tt]|[ \t]+|$)([0-9:.]*[ \t]*(Z|[-+]\d\d?(:\d\d)?)?)?", re.ASCII)
@@ -92,7 +92,7 @@ def _trap(text: str) -> Trap | None:
         eight = str(int(digits, 8)) if set(digits) <= set("01234567") else None
         ten = str(int(digits)) if not letter else None
         return Trap("octal", text, " or ".join(dict.fromkeys(sign + each for each in (eight, ten) if each)))
-    if _BINARY.fullmatch(text) and set(text) & set("01"):
+    if _BINARY.fullmatch(text):
         return Trap("number", text, str(int(text.replace("_", ""), 2)))
     if "_" in text and _GROUPED.fullmatch(text):
         return Trap("number", text, text.replace("_", ""))

@@ -49,6 +49,7 @@ ONE_KEY: list[tuple[str, list[str]]] = [
     ("training: {epochs: 08}", ["5: training.epochs: must be a whole number (got 08): write 8"]),
     ("training: {epochs: 1_000}", ["5: training.epochs: must be a whole number (got 1_000): write 1000"]),
     ("training: {epochs: 0b11}", ["5: training.epochs: must be a whole number (got 0b11): write 3"]),
+    ("training: {epochs: 0b_}", ["5: training.epochs: must be a whole number (got 0b_)"]),
     ("training: {epochs: 1:30}", ["5: training.epochs: must be a whole number (got 1:30)"]),
     ("training: {epochs: 2026-11-21}", ["5: training.epochs: must be a whole number (got 2026-11-21)"]),
     (

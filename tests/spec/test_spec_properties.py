@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dlcluster.errors import JobFileError
 from dlcluster.spec import TrainJob, job_from_dict, load_job, parse_job
+from tests.conftest import FUZZ
 
 HEAD = "version: 1\nname: a\nmodel: {name: mlp}\ndata: {name: co2}\n"
 KEYS = [
@@ -40,7 +41,7 @@ values: st.SearchStrategy[Any] = st.recursive(
     max_leaves=12,
 )
 marks = st.text(st.sampled_from("ab:-?[]{},&*!|>'\"%@`#~<\\ \t\n\r0179.e_x\x85\u2028\ufeff"), max_size=60)
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=150 * FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_any_bytes(folder: Path, data: bytes) -> None:
         load_job(path)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500 * FUZZ, deadline=None)
 @given(st.sampled_from(["", HEAD, HEAD + "training: "]), marks)
 def test_any_text(head: str, text: str) -> None:
     with contextlib.suppress(JobFileError):

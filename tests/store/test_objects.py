@@ -179,5 +179,7 @@ def test_other_addresses_are_refused(uri: str) -> None:
 
 def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"the store .*/file: Not a directory \(a\)"):
-        open_objects(tmp_path / "file").put("a", b"")
+    with pytest.raises(StoreError, match=r"the store .*/file is a file\ngive a folder or s3://bucket/prefix"):
+        open_objects(tmp_path / "file")
+    with pytest.raises(StoreError, match=r"the store .*/file/below: Not a directory \(a\)"):
+        open_objects(tmp_path / "file/below").put("a", b"")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dlcluster.store.rows import coalesce, last_of_each, split_live
 from dlcluster.store.schema import concat, rows_to_table
+from tests.conftest import FUZZ
 
 Rows = list[dict[str, Any]]
 
@@ -68,7 +69,7 @@ def numbered(rows: Rows) -> Rows:
     return [{**row, "seq": number} for number, row in enumerate(rows)]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150 * FUZZ)
 @given(st.lists(epoch_rows, max_size=25), st.lists(attempt_rows, max_size=8), st.randoms())
 def test_the_rule_is_the_reference(epochs: Rows, attempts: Rows, random: Any) -> None:
     epochs, attempts = numbered(epochs), numbered(attempts)
@@ -79,7 +80,7 @@ def test_the_rule_is_the_reference(epochs: Rows, attempts: Rows, random: Any) ->
     assert (told(live), told(superseded)) == expected
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150 * FUZZ)
 @given(st.lists(epoch_rows, max_size=25), st.lists(attempt_rows, max_size=8))
 def test_exactly_one_live_row_per_run_trial_and_epoch(epochs: Rows, attempts: Rows) -> None:
     table = rows_to_table("epochs", numbered(epochs))
@@ -90,7 +91,7 @@ def test_exactly_one_live_row_per_run_trial_and_epoch(epochs: Rows, attempts: Ro
     assert set(keys) | thrown == {(row["trial_id"], row["epoch"]) for row in epochs}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=100 * FUZZ)
 @given(st.lists(epoch_rows, max_size=20), st.lists(attempt_rows, max_size=8))
 def test_sealing_claim_by_claim_gives_what_sealing_at_once_gives(epochs: Rows, attempts: Rows) -> None:
     """A commit's rows may be split again with those of later claims: nothing it decided stands in the way."""
