@@ -73,11 +73,13 @@ class Shapes:
         input_shape: Of one sample of x, such as ``(window, channels)``.
         output_shape: Of one prediction, such as ``(horizon, channels)`` or ``(num_classes,)``.
         num_classes: Number of classes, or None where there are none.
+        num_tokens: x holds token ids below this; None where it holds numbers.
     """
 
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     num_classes: int | None = None
+    num_tokens: int | None = None
 
 
 def model_class(name: str) -> Any:
@@ -96,8 +98,8 @@ def model_class(name: str) -> Any:
 def model_arguments(name: str, params: Mapping[str, Any], shapes: Shapes | None = None) -> dict[str, Any]:
     """Works out the keyword arguments a model is made with.
 
-    The model's own ``params`` go in as they are; ``input_shape``, ``output_shape`` and ``num_classes`` go in
-    where the constructor asks for them by name.
+    The model's own ``params`` go in as they are; ``input_shape``, ``output_shape``, ``num_classes`` and
+    ``num_tokens`` go in where the constructor asks for them by name.
 
     Args:
         name: ``model.name``.
@@ -116,6 +118,7 @@ def model_arguments(name: str, params: Mapping[str, Any], shapes: Shapes | None 
         "input_shape": shapes.input_shape if shapes else (),
         "output_shape": shapes.output_shape if shapes else (),
         "num_classes": shapes.num_classes if shapes else None,
+        "num_tokens": shapes.num_tokens if shapes else None,
     }
     for key, value in offered.items():
         if key in signature.parameters and key not in arguments:

@@ -42,12 +42,6 @@ def _component(value: str) -> str:
     return value
 
 
-def _own_component(value: str) -> str:
-    if not _COMPONENT.fullmatch(value):
-        raise WrongValueError("must be your own function as package.module:function")
-    return value
-
-
 def _variable(value: str) -> str:
     if not _VARIABLE.fullmatch(value):
         raise WrongValueError("must be an environment variable's name: letters, digits and _, no digit first")
@@ -102,7 +96,6 @@ Name = Annotated[
     Field(json_schema_extra={"pattern": f"^{_NAME.pattern}$", "maxLength": _MAX_NAME}),
 ]
 Component = Annotated[str, AfterValidator(_component), Field(json_schema_extra={"minLength": 1})]
-OwnComponent = Annotated[str, AfterValidator(_own_component), Field(json_schema_extra={"pattern": r"^[\w.]+:[\w.]+$"})]
 Variable = Annotated[str, AfterValidator(_variable), Field(json_schema_extra={"pattern": f"^{_VARIABLE.pattern}$"})]
 Params = Annotated[dict[str, Any], AfterValidator(_plain)]
 Filled = Annotated[str, AfterValidator(_filled), Field(json_schema_extra={"minLength": 1})]

@@ -5,126 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from dlcluster.spec.data import Data, Model
 from dlcluster.spec.fields import (
     AutoOrSeconds,
-    Component,
     Duration,
     Filled,
     GpuCount,
     Name,
-    OwnComponent,
-    Params,
     Size,
     Variable,
     Version,
 )
 from dlcluster.spec.rules import conflicts
-
-Mode: TypeAlias = Literal["min", "max"]
-
-
-class Section(BaseModel):
-    """Base of all parts of a job: frozen, no unknown keys, no silent conversions, finite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Model(Section):
-    """Which network is trained."""
-
-    name: Component = Field(
-        description="mlp, cnn, rnn, lstm, gru, transformer, gan, or your own as package.module:Class.",
-        examples=["mlp"],
-    )
-    params: Params = Field(default={}, description="Arguments of the model.")
-
-
-class Split(Section):
-    """Which share of the data is trained on, validated on and tested on; they add up to 1."""
-
-    train: float = Field(default=0.7, gt=0, lt=1, description="Share to train on.")
-    validation: float = Field(default=0.1, ge=0, lt=1, description="Share to validate on after each epoch.")
-    test: float = Field(default=0.2, ge=0, lt=1, description="Share held back for the final test.")
-
-
-class Data(Section):
-    """What is trained on: a data set by name, or files by path."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["name"]}, {"required": ["path"]}]},
-    )
-
-    name: Component | None = Field(
-        default=None, description="A data set by name, or your own as package.module:function."
-    )
-    path: Filled | None = Field(
-        default=None, description="A file or folder of your own, local or s3://, instead of a name."
-    )
-    task: Literal["forecast", "classification", "regression"] | None = Field(
-        default=None, description="What is learnt; default: what the named data set is for."
-    )
-    params: Params = Field(default={}, description="How the data is prepared, such as window.")
-    split: Split = Field(default_factory=Split, description="Shares of the three splits.")
-
-
-class Optimizer(Section):
-    """The optimizer and its settings."""
-
-    name: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Which optimizer.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Step size, before any schedule.")
-    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay; 0 is none.")
-    momentum: float = Field(default=0.0, ge=0, lt=1, description="Momentum, for sgd only.")
-
-
-class LrScheduler(Section):
-    """How the learning rate changes over the steps."""
-
-    name: Literal["constant", "cosine"] = Field(
-        default="constant", description="constant, or cosine down to zero at the last step."
-    )
-    warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up from zero.")
-
-
-class EarlyStopping(Section):
-    """When training ends before its last epoch."""
-
-    metric: Filled = Field(default="validation_loss", description="The metric watched.")
-    mode: Mode = Field(default="min", description="Whether smaller (min) or larger (max) is better.")
-    patience: int = Field(default=3, ge=1, description="Epochs without a better value before it ends.")
-    min_delta: float = Field(default=0.0, ge=0, description="How much better counts as better.")
-
-
-class Training(Section):
-    """How the model is trained."""
-
-    epochs: int = Field(default=10, ge=1, description="Passes over the training data.")
-    global_batch_size: int = Field(
-        default=32, ge=1, description="Samples per step over all workers together; each takes its slice."
-    )
-    loss: Component | None = Field(
-        default=None, description="A loss by name, or package.module:function; default: by the task."
-    )
-    metrics: list[OwnComponent] = Field(
-        default=[], description="Further metrics of your own, each package.module:function."
-    )
-    optimizer: Optimizer = Field(default_factory=Optimizer, description="The optimizer and its settings.")
-    lr_scheduler: LrScheduler = Field(
-        default_factory=LrScheduler, description="How the learning rate changes over the steps."
-    )
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        default="fp32", description="Number format of the forward and backward pass."
-    )
-    compile: bool = Field(default=False, description="Whether torch.compile is used.")
-    gradient_clip: float | None = Field(
-        default=None, gt=0, description="Largest norm of the gradient; none by default."
-    )
-    early_stopping: EarlyStopping | None = Field(default=None, description="Ends training early; never by default.")
-    seed: int = Field(default=0, ge=0, description="Seed of weights, shuffling and dropout.")
-    deterministic: bool = Field(
-        default=False, description="Whether only algorithms are used that repeat bit by bit; slower."
-    )
+from dlcluster.spec.section import Mode, Section
+from dlcluster.spec.training import Training
 
 
 class Resources(Section):
@@ -155,7 +51,9 @@ class Checkpoint(Section):
         description="Least seconds between checkpoints; auto keeps their cost small.",
         json_schema_extra={"anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0}]},
     )
-    num_to_keep: int = Field(default=2, ge=1, description="How many are kept; the best is one of them.")
+    num_to_keep: int = Field(
+        default=2, ge=1, description="How many are kept; each also holds the weights of the best epoch."
+    )
     metric: Filled = Field(default="validation_loss", description="The metric that says which is best.")
     mode: Mode = Field(default="min", description="Whether smaller (min) or larger (max) is better.")
 

@@ -42,11 +42,64 @@ def _split_sum(get: Get) -> Iterator[tuple[Path, str]]:
         )
 
 
-def _momentum(get: Get) -> Iterator[tuple[Path, str]]:
-    name, momentum = get("training", "optimizer", "name"), get("training", "optimizer", "momentum")
-    if momentum != 0 and name != "sgd":
-        message = f"is for sgd only, not for {name} (got {momentum:g}): remove it, or write name: sgd"
-        yield ("training", "optimizer", "momentum"), message
+def _optimizer(get: Get) -> Iterator[tuple[Path, str]]:
+    name = get("training", "optimizer", "name")
+    for key, default, users in (
+        ("momentum", 0, ("sgd", "rmsprop")),
+        ("beta1", 0.9, ("adam", "adamw")),
+        ("beta2", 0.999, ("adam", "adamw")),
+    ):
+        value = get("training", "optimizer", key)
+        if value != default and name not in users:
+            message = (
+                f"is for {' and '.join(users)} only, not for {name} (got {value:g}): remove it, or write "
+                f"name: {users[0]}"
+            )
+            yield ("training", "optimizer", key), message
+
+
+def _nesterov(get: Get) -> Iterator[tuple[Path, str]]:
+    if not get("training", "optimizer", "nesterov"):
+        return
+    path = ("training", "optimizer", "nesterov")
+    if get("training", "optimizer", "name") != "sgd":
+        yield path, f"is for sgd only, not for {get('training', 'optimizer', 'name')}: remove it, or write name: sgd"
+    elif get("training", "optimizer", "momentum") == 0:
+        yield path, "needs momentum: write training.optimizer.momentum: 0.9"
+
+
+def _lr_scheduler(get: Get) -> Iterator[tuple[Path, str]]:
+    name = get("training", "lr_scheduler", "name")
+    for key, default, users in (
+        ("factor", 0.1, ("step", "reduce_on_plateau")),
+        ("every_epochs", 10, ("step",)),
+        ("patience", 3, ("reduce_on_plateau",)),
+    ):
+        if get("training", "lr_scheduler", key) != default and name not in users:
+            yield ("training", "lr_scheduler", key), f"is for {' and '.join(users)} only, not for {name}: remove it"
+    if name == "one_cycle" and get("training", "lr_scheduler", "warmup_steps"):
+        yield ("training", "lr_scheduler", "warmup_steps"), "is not for one_cycle, which warms up by itself: remove it"
+
+
+def _folds(get: Get) -> Iterator[tuple[Path, str]]:
+    folds, fold = get("data", "split", "folds"), get("data", "split", "fold")
+    if folds is None and fold != 0:
+        yield ("data", "split", "fold"), "needs data.split.folds: say how many folds there are"
+    elif folds is not None and fold >= folds:
+        yield ("data", "split", "fold"), f"must be below data.split.folds ({folds}), the first is 0 (got {fold})"
+    if folds is not None and get("data", "split", "files", "test") is not None:
+        yield ("data", "split", "folds"), "conflicts with data.split.files.test: the test split is one or the other"
+
+
+def _split_order(get: Get) -> Iterator[tuple[Path, str]]:
+    by, task = get("data", "split", "by"), get("data", "task")
+    if get("data", "split", "stratify") and by == "time":
+        yield ("data", "split", "stratify"), "conflicts with data.split.by: time: keep one of the two"
+    if by == "random" and task in ("forecast", "language_model"):
+        yield (
+            ("data", "split", "by"),
+            f"random would let a {task} see what comes after its test: write time, or leave it out",
+        )
 
 
 def _batch_covers_workers(get: Get) -> Iterator[tuple[Path, str]]:
@@ -90,7 +143,11 @@ def _named_twice(*path: str) -> Callable[[Get], Iterator[tuple[Path, str]]]:
 _RULES: tuple[Callable[[Get], Iterator[tuple[Path, str]]], ...] = (
     _data_source,
     _split_sum,
-    _momentum,
+    _optimizer,
+    _nesterov,
+    _lr_scheduler,
+    _folds,
+    _split_order,
     _batch_covers_workers,
     _secret_in_env,
     _validation_needed,

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dlcluster.data.catalog import DATASETS, ForecastParams
+from dlcluster.data.catalog import DATASETS
+from dlcluster.data.params import ForecastParams
 from dlcluster.models.catalog import MODELS
 from dlcluster.models.named import is_own, look_up, near
 

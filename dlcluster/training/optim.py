@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 if TYPE_CHECKING:
-    from dlcluster.spec.job import LrScheduler, Optimizer
+    from dlcluster.spec.training import LrScheduler, Optimizer
 
 
 def make_optimizer(spec: Optimizer, model: nn.Module, *, compiled: bool = False) -> torch.optim.Optimizer:

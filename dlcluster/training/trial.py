@@ -18,7 +18,7 @@ from torch import Tensor
 from dlcluster.data.batches import Samples, WindowSamples
 from dlcluster.data.load import load_data
 from dlcluster.errors import ComponentError, DlclusterError
-from dlcluster.models.catalog import Shapes, make_model
+from dlcluster.models.catalog import make_model
 from dlcluster.store.checkpoints import checkpoint_name, newest_checkpoint, prune, put_checkpoint
 from dlcluster.training.checkpoint import STATE_FILE, Saver, Training, restore
 from dlcluster.training.ended import Attempt, TrialEnded
@@ -30,7 +30,7 @@ from dlcluster.training.ranks import Ranks
 if TYPE_CHECKING:
     from torch import nn
 
-    from dlcluster.data.prepare import Prepared
+    from dlcluster.data.prepared import Prepared
     from dlcluster.spec import TrainJob
     from dlcluster.store.objects import Objects
 
@@ -90,8 +90,10 @@ def _run(
     torch.use_deterministic_algorithms(job.training.deterministic)
     torch.manual_seed(job.training.seed)
     data = load_data(job.data)
+    for note in data.notes if ranks.leads else ():
+        say(note)
     objective = make_objective(data.task, job.training.loss, job.training.metrics, data.unit_scale).to(ranks.device)
-    model = make_model(job.model.name, job.model.params, Shapes(data.input_shape, data.output_shape, data.num_classes))
+    model = make_model(job.model.name, job.model.params, data.shapes)
     model = model.to(ranks.device)
     check_shapes(model, data, objective, job.model.name, ranks.device)
     splits = {name: _placed(samples, ranks.device) for name, samples in data.splits.items()}
@@ -298,7 +300,9 @@ def _keep_model(attempt: Attempt, objects: Objects, model: nn.Module, data: Prep
         "num_classes": data.num_classes,
         "task": data.task,
         "data": attempt.job.data.model_dump(mode="json"),
-        "fitted": data.fitted,
+        "preparation": None
+        if data.preparation is None
+        else {"kind": data.preparation.kind, **data.preparation.config()},
         "reason": ended.reason,
     }
     objects.put(f"{prefix}/model.safetensors", save(weights))

@@ -14,10 +14,10 @@ import torch
 
 from dlcluster.data.batches import WindowSamples, epoch_order, rank_slice
 from dlcluster.data.load import data_fingerprint, load_data
-from dlcluster.data.prepare import Prepared
+from dlcluster.data.prepared import Prepared
 from dlcluster.errors import DataError
 from dlcluster.spec import job_from_dict
-from dlcluster.spec.job import Data
+from dlcluster.spec.data import Data
 
 SPLIT = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -88,9 +88,9 @@ def test_scaling_is_fitted_on_train_alone(csv: Any) -> None:
     one = load_data(data(path=csv(value=values), params=params))
     values[60:] *= 100
     other = load_data(data(path=csv(name="other.csv", value=values), params=params))
-    assert one.fitted == other.fitted
-    assert one.fitted["shift"] == [pytest.approx(values[:60].mean())]
-    assert one.fitted["scale"] == [pytest.approx(values[:60].std())]
+    assert one.preparation == other.preparation
+    assert one.preparation.config()["shift"] == [pytest.approx(values[:60].mean())]
+    assert one.preparation.config()["scale"] == [pytest.approx(values[:60].std())]
     assert one.unit_scale is not None
     assert one.unit_scale.tolist() == [pytest.approx(values[:60].std(), rel=1e-6)]
 
@@ -161,7 +161,7 @@ def test_columns_targets_and_files_of_both_kinds(csv: Any) -> None:
     from_parquet = load_data(data(path=csv(name="s.parquet", **columns), params=params))
     for prepared in (from_csv, from_parquet):
         assert (prepared.input_shape, prepared.output_shape) == ((2, 2), (1, 1))
-        assert prepared.fitted["columns"] == ["a", "b"]
+        assert prepared.preparation.config()["columns"] == ["a", "b"]
         x, y = prepared.splits["train"].gather(torch.tensor([0]))
         assert (x.tolist(), y.tolist()) == ([[[0.0, 0.0], [1.0, 10.0]]], [[[20.0]]])
         assert prepared.baseline is not None

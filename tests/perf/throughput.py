@@ -14,7 +14,7 @@ from torch import nn
 
 from dlcluster.data.load import load_data
 from dlcluster.driver.local import pusher
-from dlcluster.models.catalog import Shapes, make_model
+from dlcluster.models.catalog import make_model
 from dlcluster.spec import TrainJob, load_job
 from dlcluster.store.objects import open_objects
 from dlcluster.store.sender import Sender
@@ -30,7 +30,7 @@ def make(job: TrainJob) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Te
     """The job's model and its data as four tensors."""
     data = load_data(job.data)
     torch.manual_seed(0)
-    model = make_model(job.model.name, job.model.params, Shapes(data.input_shape, data.output_shape))
+    model = make_model(job.model.name, job.model.params, data.shapes)
     train, validation = data.splits["train"], data.splits["validation"]
     return model, *train.gather(torch.arange(len(train))), *validation.gather(torch.arange(len(validation)))
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from dlcluster.data.load import load_data
-from dlcluster.data.prepare import Prepared
-from dlcluster.models.catalog import Shapes, make_model
+from dlcluster.data.prepared import Prepared
+from dlcluster.models.catalog import make_model
 from dlcluster.spec import TrainJob, job_from_dict
 from dlcluster.training.checkpoint import Training
 from dlcluster.training.objective import Objective, make_objective
@@ -36,7 +36,7 @@ def make_training(job: TrainJob) -> tuple[Prepared, Objective, Training]:
     """Data, objective and a fresh training of a job."""
     data = load_data(job.data)
     torch.manual_seed(job.training.seed)
-    model = make_model(job.model.name, job.model.params, Shapes(data.input_shape, data.output_shape))
+    model = make_model(job.model.name, job.model.params, data.shapes)
     optimizer = make_optimizer(job.training.optimizer, model)
     steps = -(-len(data.splits["train"]) // job.training.global_batch_size) * job.training.epochs
     objective = make_objective(data.task, job.training.loss, job.training.metrics, data.unit_scale)

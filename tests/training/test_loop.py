@@ -185,7 +185,7 @@ def test_loss_and_metrics_do_not_depend_on_the_batch_size() -> None:
     x, y = samples.gather(torch.arange(len(samples)))
     with torch.no_grad():
         error = (training.model(x) - y).double()
-    scale = data.fitted["scale"][0]
+    scale = data.preparation.config()["scale"][0]
     expected = {
         "validation_loss": error.square().mean().item(),
         "validation_mae": error.abs().mean().item() * scale,
