@@ -1,68 +1,29 @@
-"""The models by name: their parameters with defaults and bounds, known without importing torch."""
+"""The models by name: what they read and their parameters with defaults and bounds, without importing torch."""
 
 from __future__ import annotations
 
 import bdb
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from dlcluster.errors import ComponentError
+from dlcluster.models.gan_params import GanParams
 from dlcluster.models.named import import_named, is_own, near
+from dlcluster.models.params import (
+    CnnParams,
+    MlpParams,
+    PersistenceParams,
+    RecurrentParams,
+    TextCnnParams,
+    TransformerParams,
+)
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-class Params(BaseModel):
-    """Parameters of one component, as a job file's ``params`` gives them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class LstmParams(Params):
-    """What an LSTM can be told."""
-
-    hidden_size: int = Field(50, ge=1, description="Units in each layer")
-    num_layers: int = Field(1, ge=1, description="Layers on top of each other")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout between layers and before the head")
-    bidirectional: bool = Field(False, description="Read the window in both directions")
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One model a job file can name.
-
-    Attributes:
-        name: As written in ``model.name``.
-        target: ``module:Class`` with the torch code.
-        params: Its parameters.
-        summary: One line for ``dlcluster models``.
-        source: The paper.
-    """
-
-    name: str
-    target: str
-    params: type[Params]
-    summary: str
-    source: str
-
-
-MODELS: Mapping[str, ModelEntry] = {
-    entry.name: entry
-    for entry in (
-        ModelEntry(
-            "lstm",
-            "dlcluster.models.recurrent:LSTM",
-            LstmParams,
-            "Long short-term memory over a window, to a horizon or to classes",
-            "Hochreiter & Schmidhuber 1997, Long Short-Term Memory",
-        ),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -82,6 +43,144 @@ class Shapes:
     num_tokens: int | None = None
 
 
+Reads: TypeAlias = Literal["tables", "series", "pictures", "texts", "running text", "other arrays"]
+READS: Mapping[Reads, str] = {
+    "tables": "tables (features,)",
+    "series": "series (window, channels)",
+    "pictures": "pictures (channels, height, width)",
+    "texts": "texts (tokens,)",
+    "running text": "running text (block,) to the next tokens (block, num_tokens)",
+    "other arrays": "other arrays",
+}
+"""What a model may read, with the shape of one sample."""
+
+
+def reads_of(shapes: Shapes) -> Reads:
+    """Tells what a model would read, by the shapes of x and of predictions."""
+    if shapes.num_tokens is not None:
+        follows = shapes.output_shape == (*shapes.input_shape, shapes.num_tokens)
+        return "running text" if follows else "texts"
+    kinds: Mapping[int, Reads] = {1: "tables", 2: "series", 3: "pictures"}
+    return kinds.get(len(shapes.input_shape), "other arrays")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model a job file can name.
+
+    Attributes:
+        name: As written in ``model.name``.
+        target: ``module:Class`` with the torch code.
+        params: Its parameters.
+        reads: What it can be trained on.
+        typical: Shapes it is shown with.
+        summary: One line for ``dlcluster models``.
+        source: The paper.
+        generates: It makes samples like those it reads, rather than predicting something of them.
+    """
+
+    name: str
+    target: str
+    params: type[BaseModel]
+    reads: tuple[Reads, ...]
+    typical: Shapes
+    summary: str
+    source: str
+    generates: bool = False
+
+
+_SERIES = Shapes((52, 1), (26, 1))
+_STEPS: tuple[Reads, ...] = ("series", "pictures", "texts", "running text")
+
+MODELS: Mapping[str, ModelEntry] = {
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            "mlp",
+            "dlcluster.models.mlp:MLP",
+            MlpParams,
+            ("tables", "series", "pictures", "texts", "other arrays"),
+            Shapes((13,), (3,), num_classes=3),
+            "Multilayer perceptron over all of a sample at once; without hidden layers a linear model",
+            "Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating errors",
+        ),
+        ModelEntry(
+            "cnn",
+            "dlcluster.models.cnn:CNN",
+            CnnParams,
+            ("pictures", "series"),
+            Shapes((1, 28, 28), (10,), num_classes=10),
+            "Blocks of convolution and pooling over pictures or series, then dense layers",
+            "LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition",
+        ),
+        ModelEntry(
+            "text_cnn",
+            "dlcluster.models.text_cnn:TextCNN",
+            TextCnnParams,
+            ("texts",),
+            Shapes((56,), (2,), num_classes=2, num_tokens=10_000),
+            "Convolutions of several widths over a text, each filter's strongest answer, to classes",
+            "Kim 2014, Convolutional Neural Networks for Sentence Classification",
+        ),
+        ModelEntry(
+            "rnn",
+            "dlcluster.models.recurrent:RNN",
+            RecurrentParams,
+            _STEPS,
+            _SERIES,
+            "Plain recurrent network over a window, a picture's rows or tokens",
+            "Elman 1990, Finding Structure in Time",
+        ),
+        ModelEntry(
+            "lstm",
+            "dlcluster.models.recurrent:LSTM",
+            RecurrentParams,
+            _STEPS,
+            _SERIES,
+            "Long short-term memory over a window, a picture's rows or tokens",
+            "Hochreiter & Schmidhuber 1997, Long Short-Term Memory",
+        ),
+        ModelEntry(
+            "gru",
+            "dlcluster.models.recurrent:GRU",
+            RecurrentParams,
+            _STEPS,
+            _SERIES,
+            "Gated recurrent units over a window, a picture's rows or tokens",
+            "Cho et al. 2014, Learning Phrase Representations using RNN Encoder-Decoder",
+        ),
+        ModelEntry(
+            "transformer",
+            "dlcluster.models.transformer:Transformer",
+            TransformerParams,
+            _STEPS,
+            _SERIES,
+            "Self-attention over a window, a picture's rows or tokens; a language model looks back only",
+            "Vaswani et al. 2017, Attention Is All You Need",
+        ),
+        ModelEntry(
+            "persistence",
+            "dlcluster.models.persistence:Persistence",
+            PersistenceParams,
+            ("series",),
+            _SERIES,
+            "Repeats a window's last value over the horizon; learns nothing, to compare with",
+            "Hyndman & Athanasopoulos 2021, Forecasting: Principles and Practice, section 5.2",
+        ),
+        ModelEntry(
+            "gan",
+            "dlcluster.models.gan:GAN",
+            GanParams,
+            ("pictures", "tables", "series", "other arrays"),
+            Shapes((1, 28, 28), (1, 28, 28)),
+            "Generator and discriminator against each other: new pictures like those of the data",
+            "Goodfellow et al. 2014, Generative Adversarial Nets",
+            generates=True,
+        ),
+    )
+}
+
+
 def model_class(name: str) -> Any:
     """Returns the class or function behind ``model.name``.
 
@@ -93,6 +192,29 @@ def model_class(name: str) -> Any:
     if name not in MODELS:
         raise ComponentError(f"no model {name!r}; {near(name, MODELS)}")
     return import_named(MODELS[name].target, "model")
+
+
+def check_reads(entry: ModelEntry, shapes: Shapes) -> None:
+    """Refuses data that a model cannot read.
+
+    Raises:
+        ComponentError: With what it reads, what the data has, and which models read that.
+    """
+    reads = reads_of(shapes)
+    if reads in entry.reads:
+        return
+    fitting = [other.name for other in MODELS.values() if reads in other.reads and other.generates == entry.generates]
+    shown = f"{shapes.input_shape} to {shapes.output_shape}" if reads == "running text" else f"{shapes.input_shape}"
+    raise ComponentError(
+        f"model {entry.name} reads {listed([READS[kind] for kind in entry.reads], 'and')}; "
+        f"the data has {shown}, the shape of {reads}",
+        hint=f"For {reads}, model.name: {listed(fitting, 'or')}.",
+    )
+
+
+def listed(words: Sequence[str], last: str) -> str:
+    """Writes ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def model_arguments(name: str, params: Mapping[str, Any], shapes: Shapes | None = None) -> dict[str, Any]:
@@ -107,11 +229,13 @@ def model_arguments(name: str, params: Mapping[str, Any], shapes: Shapes | None 
         shapes: What the data asks for; None to check the names alone, before any data is read.
 
     Raises:
-        ComponentError: When the constructor does not take these arguments.
+        ComponentError: When the constructor does not take these arguments, or the model cannot read this data.
     """
     make = model_class(name)
     arguments = dict(params)
     if not is_own(name):
+        if shapes is not None:
+            check_reads(MODELS[name], shapes)
         arguments = MODELS[name].params.model_validate(arguments).model_dump()
     signature = inspect.signature(make)
     offered = {

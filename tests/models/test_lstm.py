@@ -36,7 +36,8 @@ def test_its_size_is_that_of_the_textbook() -> None:
 def test_a_model_that_cannot_be_made_says_why() -> None:
     with pytest.raises(ComponentError) as caught:
         make_model("lstm", {"hidden_size": 4}, Shapes((3,), (1,)))
-    assert "an LSTM reads (window, channels), the data has (3,)" in str(caught.value)
+    assert "lstm reads series (window, channels), " in str(caught.value)
+    assert "the data has (3,), the shape of tables" in str(caught.value)
 
 
 def test_names_are_looked_up_without_an_import(tmp_path: Path) -> None:
