@@ -12,6 +12,7 @@ from torch import Tensor
 from dlcluster.data.batches import DatasetSamples, Samples, TensorSamples
 from dlcluster.data.prepared import SPLITS, Prepared
 from dlcluster.data.splits import split_indices
+from dlcluster.data.tables import class_scores
 from dlcluster.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ def prepare_arrays(task: str, data: Any, split: Split) -> Prepared:
         unknown = sorted(set(data) - set(SPLITS))
         if unknown or "train" not in data:
             raise DataError(f"data: a mapping must have train, validation and test (got {', '.join(map(str, data))})")
-        samples = {name: _as_samples(data[name], name) for name in SPLITS if name in data}
+        samples = {name: _as_samples(data[name], name, task) for name in SPLITS if name in data}
         samples |= {name: TensorSamples(torch.empty(0), torch.empty(0)) for name in SPLITS if name not in data}
     else:
-        whole = _as_samples(data, "data")
+        whole = _as_samples(data, "data", task)
         classes = _targets(whole).numpy() if split.stratify else None
         parts = split_indices(len(whole), split, classes=classes)
         samples = {name: _part(whole, torch.from_numpy(part)) for name, part in parts.items()}
@@ -45,8 +46,22 @@ def prepare_arrays(task: str, data: Any, split: Split) -> Prepared:
         raise DataError("data.split.train: no samples to train on")
     x, y = samples["train"].gather(torch.arange(1))
     if task == "classification":
-        num_classes = _count_classes(samples)
-        return Prepared(task, samples, tuple(x.shape[1:]), (num_classes,), num_classes)
+        targets = {name: _targets(part) for name, part in samples.items()}
+        num_classes = _count_classes(targets)
+        scores = class_scores(targets["train"].long(), num_classes)
+
+        def most_frequent(batch: Tensor) -> Tensor:
+            return scores.to(batch.device).expand(len(batch), -1)
+
+        return Prepared(
+            task,
+            samples,
+            tuple(x.shape[1:]),
+            (num_classes,),
+            num_classes,
+            baseline=most_frequent,
+            baseline_name="most frequent class of train",
+        )
     mean = y.new_tensor(0.0)
     if isinstance(samples["train"], TensorSamples):
         mean = samples["train"].y.float().mean(dim=0)
@@ -58,17 +73,18 @@ def prepare_arrays(task: str, data: Any, split: Split) -> Prepared:
     return Prepared(task, samples, tuple(x.shape[1:]), shape, baseline=mean_of_train, baseline_name="mean of train")
 
 
-def _as_samples(data: Any, name: str) -> Samples:
+def _as_samples(data: Any, name: str, task: str) -> Samples:
     if isinstance(data, tuple | list) and len(data) == 2:
         x, y = (_as_tensor(part, f"{name}[{i}]") for i, part in enumerate(data))
         if len(x) != len(y):
             raise DataError(f"data: {name} has {len(x)} samples of x but {len(y)} of y")
-        return TensorSamples(x, y)
+        return TensorSamples(x, _as_losses_take_it(y, task))
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         from torch.utils.data import TensorDataset
 
         if isinstance(data, TensorDataset) and len(data.tensors) == 2:
-            return TensorSamples(*data.tensors)
+            x, y = data.tensors
+            return TensorSamples(x, _as_losses_take_it(y, task))
         return DatasetSamples(data)
     raise DataError(
         f"data: {name} is a {type(data).__name__}",
@@ -76,8 +92,17 @@ def _as_samples(data: Any, name: str) -> Samples:
     )
 
 
+def _as_losses_take_it(y: Tensor, task: str) -> Tensor:
+    if task == "regression":
+        return y.float()
+    return y if y.is_floating_point() else y.long()
+
+
 def _as_tensor(values: Any, name: str) -> Tensor:
-    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+    try:
+        tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"data: {name} cannot be made a tensor: {error}", hint="Return arrays of numbers.") from error
     tensor = tensor.float() if tensor.is_floating_point() else tensor
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         row = int((~torch.isfinite(tensor)).reshape(len(tensor), -1).any(dim=1).nonzero()[0])
@@ -86,7 +111,12 @@ def _as_tensor(values: Any, name: str) -> Tensor:
 
 
 def _targets(samples: Samples) -> Tensor:
-    return samples.gather(torch.arange(len(samples)))[1]
+    if isinstance(samples, TensorSamples):
+        return samples.y
+    if isinstance(samples, DatasetSamples):  # one by one: all x together may be more than fits into memory
+        items = [torch.as_tensor(samples.dataset[i][1]) for i in samples.index.tolist()]
+        return torch.stack(items) if items else torch.empty(0, dtype=torch.long)
+    raise TypeError(type(samples).__name__)
 
 
 def _part(samples: Samples, index: Tensor) -> Samples:
@@ -97,17 +127,15 @@ def _part(samples: Samples, index: Tensor) -> Samples:
     raise TypeError(type(samples).__name__)
 
 
-def _count_classes(samples: Mapping[str, Samples]) -> int:
-    seen: dict[str, set[int]] = {}
-    for name, part in samples.items():
-        _, y = part.gather(torch.arange(len(part))) if len(part) else (None, torch.empty(0, dtype=torch.long))
-        if y.is_floating_point() or y.dim() != 1 or (len(y) and int(y.min()) < 0):
+def _count_classes(targets: Mapping[str, Tensor]) -> int:
+    for name, y in targets.items():
+        if len(y) and (y.is_floating_point() or y.dim() != 1 or int(y.min()) < 0):
             raise DataError(
                 f"data: classes must be whole numbers from 0, one a sample ({name} has {y.dtype} {tuple(y.shape)})"
             )
-        seen[name] = set(y.tolist())
+    known = set(targets["train"].tolist())
     for name in ("validation", "test"):
-        only = sorted(seen[name] - seen["train"])
+        only = sorted(set(targets[name].tolist()) - known)
         if only:
-            raise DataError(f"data: class {only[0]} stands only in {name}, never in train")
-    return max(seen["train"]) + 1
+            raise DataError(f"data: class {int(only[0])} stands only in {name}, never in train")
+    return int(max(known)) + 1

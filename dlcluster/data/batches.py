@@ -61,16 +61,25 @@ class WindowSamples:
         horizon: Steps in y, right after x.
         targets: Channels in y.
         center_last: Subtract each channel's last value in x from x and y.
+        answers: ``(steps, channels)``, what y is cut from; None for ``series``.
     """
 
     def __init__(
-        self, series: Tensor, *, window: int, horizon: int, targets: Sequence[int], center_last: bool = False
+        self,
+        series: Tensor,
+        *,
+        window: int,
+        horizon: int,
+        targets: Sequence[int],
+        center_last: bool = False,
+        answers: Tensor | None = None,
     ) -> None:
-        self.series, self.window, self.horizon = series, window, horizon
+        self.series, self.window, self.horizon, self.answers = series, window, horizon, answers
         self.targets, self.center_last = list(targets), center_last
         self.all_targets = self.targets == list(range(series.shape[1]))
         # (windows, window + horizon, channels): strides over the series, no copy
         self.windows = series.unfold(0, window + horizon, 1).transpose(1, 2)
+        self.ahead = None if answers is None else answers[window:].unfold(0, horizon, 1).transpose(1, 2)
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -79,6 +88,8 @@ class WindowSamples:
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Copies the windows named by ``index``: x ``(n, window, channels)``, y ``(n, horizon, targets)``."""
         both = self.windows[index]
+        if self.ahead is not None:
+            both[:, self.window :] = self.ahead[index]
         if self.center_last:
             both -= both[:, self.window - 1 : self.window].clone()
         y = both[:, self.window :]
@@ -92,11 +103,18 @@ class WindowSamples:
             horizon=self.horizon,
             targets=self.targets,
             center_last=self.center_last,
+            answers=None if self.answers is None else self.answers.to(device),
         )
 
 
 def window_samples(
-    series: Tensor, *, window: int, horizon: int, targets: Sequence[int], center_last: bool = False
+    series: Tensor,
+    *,
+    window: int,
+    horizon: int,
+    targets: Sequence[int],
+    center_last: bool = False,
+    answers: Tensor | None = None,
 ) -> Samples:
     """Cuts a series into windows: written out once where they fit, since that makes every batch cheaper.
 
@@ -106,8 +124,11 @@ def window_samples(
         horizon: Steps in y, right after x.
         targets: Channels in y.
         center_last: Subtract each channel's last value in x from x and y.
+        answers: ``(steps, channels)``, what y is cut from; None for ``series``.
     """
-    windows = WindowSamples(series, window=window, horizon=horizon, targets=targets, center_last=center_last)
+    windows = WindowSamples(
+        series, window=window, horizon=horizon, targets=targets, center_last=center_last, answers=answers
+    )
     if windows.windows.numel() * series.element_size() > WRITTEN_OUT_BYTES:
         return windows
     x, y = windows.gather(torch.arange(len(windows)))
@@ -142,13 +163,24 @@ class DatasetSamples:
         return self
 
 
-def epoch_order(samples: int, *, seed: int, epoch: int) -> Tensor:
-    """Returns the order of samples in one epoch, ``(samples,)``.
+def epoch_order(samples: int, *, seed: int, epoch: int, count: int | None = None) -> Tensor:
+    """Returns the order of samples in one epoch, ``(count,)``.
 
     It depends on seed and epoch alone: not on the number of workers, nor on where an attempt began.
+
+    Args:
+        samples: How many there are.
+        seed: Of the training.
+        epoch: From 1.
+        count: How many to take: the first ones of the order, or several orders one after the other; None for all.
     """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(samples, generator=generator)
+    order = torch.randperm(samples, generator=generator)
+    if count is None or count == samples:
+        return order
+    while len(order) < count:
+        order = torch.cat([order, torch.randperm(samples, generator=generator)])
+    return order[:count]
 
 
 def rank_slice(size: int, *, rank: int, world: int) -> slice:

@@ -1,4 +1,4 @@
-"""From what was read to three splits: filled, scaled by what train tells, cut into windows."""
+"""From a series to three splits: filled, smoothed, scaled by what train tells, cut into windows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from dlcluster.data.batches import Samples, TensorSamples, window_samples
 from dlcluster.data.params import ForecastParams
-from dlcluster.data.prepared import Prepared
+from dlcluster.data.prepared import SPLITS, Prepared
 from dlcluster.data.read import read_table
+from dlcluster.data.series import Values, fill, refuse_missing, smooth, table_to_series
 from dlcluster.data.source import Source
+from dlcluster.data.splits import edges, shares_of
 from dlcluster.errors import DataError
-from dlcluster.models.named import near
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,11 +30,12 @@ class ForecastPreparation:
     """What was fitted on the train split of a series.
 
     Attributes:
-        params: Window, horizon and how to fill and scale.
+        params: Window, horizon and how to fill, smooth and scale.
         columns: Channels of x, in order.
         targets: Those that are predicted.
         shift: Subtracted from each channel.
         scale: Each channel is divided by it after that.
+        mean: Of each channel, as it fills gaps.
     """
 
     params: ForecastParams
@@ -41,6 +43,7 @@ class ForecastPreparation:
     targets: tuple[str, ...]
     shift: tuple[float, ...]
     scale: tuple[float, ...]
+    mean: tuple[float, ...]
 
     kind = "series"
 
@@ -52,22 +55,67 @@ class ForecastPreparation:
             "target": list(self.targets),
             "shift": list(self.shift),
             "scale": list(self.scale),
+            "mean": list(self.mean),
         }
 
     def inputs(self, batch: pa.Table) -> Tensor:
-        """Not there yet: a forecast reads windows, not rows."""
-        raise NotImplementedError
+        """Cuts a table of steps into all its windows.
+
+        Args:
+            batch: One step a row, in the order of time; columns the model does not read are ignored.
+
+        Returns:
+            ``(rows - window + 1, window, channels)``, filled, smoothed and scaled like a split.
+
+        Raises:
+            DataError: When a column is missing or holds no numbers, or there are fewer rows than a window.
+        """
+        window = self.params.window
+        x = self.scaled(batch).unfold(0, window, 1).transpose(1, 2)
+        return x - x[:, -1:] if self.params.center == "last" else x
 
     def outputs(self, prediction: Tensor, batch: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
-        """Not there yet."""
-        raise NotImplementedError
+        """Lays predictions out step by step, in the data's own units.
+
+        Args:
+            prediction: ``(windows, horizon, targets)``, of all windows that `inputs` made of ``batch``.
+            batch: The steps they were made from.
+
+        Returns:
+            Columns of ``windows x horizon`` values: ``row``, which row (from 1) the window ends at; ``step``, how many
+            steps after it (from 1); and one for each target, called as in the table (with ``_predicted`` after it
+            where that is ``row`` or ``step``).
+        """
+        channels = [self.columns.index(name) for name in self.targets]
+        values = prediction.detach().cpu().double()
+        if self.params.center == "last":
+            values = values + self.scaled(batch)[self.params.window - 1 :, None, channels].double()
+        scale, shift = (torch.tensor(each, dtype=torch.float64)[channels] for each in (self.scale, self.shift))
+        units = values * scale + shift
+        windows, horizon = len(values), self.params.horizon
+        columns: dict[str, np.ndarray[Any, Any]] = {
+            "row": np.repeat(np.arange(windows) + self.params.window, horizon),
+            "step": np.tile(np.arange(horizon) + 1, windows),
+        }
+        for i, name in enumerate(self.targets):
+            columns[f"{name}_predicted" if name in ("row", "step") else name] = units[..., i].reshape(-1).numpy()
+        return columns
+
+    def scaled(self, batch: pa.Table) -> Tensor:
+        """Returns the steps of a table as the model reads them, ``(rows, channels)``, not yet centred."""
+        series, _ = table_to_series(batch, "the table", self.params, self.columns)
+        refuse_missing(series, self.columns, self.params.missing)
+        if len(series) < self.params.window:
+            raise DataError(f"data: {len(series)} rows are fewer than the {self.params.window} that the model reads")
+        values = smooth(fill(series, self.params.missing, self.mean), self.params.denoise)
+        return _as_tensor(values, np.array(self.shift), np.array(self.scale))
 
 
 def preparation_from(config: Mapping[str, Any]) -> ForecastPreparation:
     """Makes a stored preparation again."""
     return ForecastPreparation(
         ForecastParams.model_validate(config["params"]),
-        *(tuple(config[key]) for key in ("columns", "target", "shift", "scale")),
+        *(tuple(config[key]) for key in ("columns", "target", "shift", "scale", "mean")),
     )
 
 
@@ -76,78 +124,105 @@ def load(task: str, source: Source, params: ForecastParams, split: Split) -> Pre
 
     Args:
         task: ``forecast``.
-        source: A CSV or Parquet table.
-        params: Window, horizon and how to fill and scale.
+        source: A CSV or Parquet table; validation and test may have tables of their own.
+        params: Window, horizon and how to fill, smooth and scale.
         split: The job's ``data.split``.
 
     Raises:
         DataError: When it cannot be read, or not be used as the job asks.
     """
-    series, columns = table_to_series(read_table(source.path, source.format), source.path, params)
-    return prepare_forecast(series, columns, params, split.model_dump())
-
-
-def boundaries(length: int, split: Mapping[str, float]) -> dict[str, slice]:
-    """Cuts ``length`` rows into train, validation and test, in that order and without a gap."""
-    train = round(length * split["train"])
-    validation = round(length * (split["train"] + split["validation"]))
-    return {
-        "train": slice(0, train),
-        "validation": slice(train, validation),
-        "test": slice(validation, length),
+    table = read_table(source.path, source.format, header=params.header)
+    series, columns = table_to_series(table, source.path, params)
+    given = {
+        name: table_to_series(read_table(path, source.format, header=params.header), path, params, columns)[0]
+        for name, path in source.files.items()
     }
+    return prepare_forecast(series, columns, params, split, given)
+
+
+def boundaries(length: int, split: Split, given: frozenset[str] = frozenset()) -> dict[str, slice]:
+    """Cuts ``length`` rows into train, validation and test, in that order.
+
+    With ``folds`` the origin rolls: of ``folds + 1`` equal stretches, one after the first is tested on, and what
+    comes before it is trained and validated on.
+
+    Args:
+        length: Rows.
+        split: The job's ``data.split``.
+        given: Splits that have files of their own.
+    """
+    if split.folds is None:
+        start, end = edges(length, shares_of(split, given))
+        return {"train": slice(0, start), "validation": slice(start, end), "test": slice(end, length)}
+    start, end = (round(length * (split.fold + i) / (split.folds + 1)) for i in (1, 2))
+    held = 0 if "validation" in given else round(start * split.validation)
+    return {"train": slice(0, start - held), "validation": slice(start - held, start), "test": slice(start, end)}
 
 
 def prepare_forecast(
-    series: np.ndarray[Any, Any], columns: list[str], params: ForecastParams, split: Mapping[str, float]
+    series: Values,
+    columns: list[str],
+    params: ForecastParams,
+    split: Split,
+    given: Mapping[str, Values] | None = None,
 ) -> Prepared:
     """Prepares a series for forecasting.
 
-    Splits follow each other in time and no window crosses from one into another; missing values are filled
-    inside each split, so nothing of a later one seeps into an earlier one; scaling is fitted on train.
+    Splits follow each other in time and no prediction crosses from one into another; missing values are filled, and
+    x is smoothed, inside each split, so nothing of a later one seeps into an earlier one; scaling is fitted on train,
+    before smoothing. Nor do windows cross, unless ``look_back`` lets the first ones begin in the split before: then
+    each step of validation and test is predicted (as in Zhou et al. 2021, Informer).
 
     Args:
         series: ``(steps, channels)``, NaN where a value is missing.
         columns: A name for each channel.
-        params: Window, horizon and how to fill and scale.
-        split: Shares of train, validation and test.
+        params: Window, horizon and how to fill, smooth and scale.
+        split: The job's ``data.split``.
+        given: Series of splits that have files of their own.
 
     Raises:
         DataError: When values are missing and no rule was given, or a split is smaller than one window.
     """
+    given = given or {}
     targets = [_channel(name, columns) for name in params.target] if params.target else list(range(len(columns)))
-    _refuse_missing(series, columns, params.missing)
-    parts = {name: series[part].astype(np.float64) for name, part in boundaries(len(series), split).items()}
-    needed = params.window + params.horizon
-    for name, values in parts.items():
-        if (split[name] > 0 or name == "train") and len(values) < needed:
-            raise DataError(
-                f"data.split.{name}: {len(values)} steps are fewer than one window of {params.window} and its "
-                f"horizon of {params.horizon} ({needed} steps; the series has {len(series)})",
-                hint="Make the window or the horizon shorter, or this split larger.",
-            )
-    train_mean = np.nanmean(parts["train"], axis=0)
-    parts = {name: _fill(values, params.missing, train_mean) for name, values in parts.items()}
+    if params.rows is not None and params.rows > len(series):
+        raise DataError(f"data.params.rows: {params.rows} rows are asked for, but there are {len(series)}")
+    series = series[: params.rows]
+    refuse_missing(series, columns, params.missing)
+    for name, values in given.items():
+        refuse_missing(values, columns, params.missing, f"data.split.files.{name}")
+    parts = {name: series[part] for name, part in boundaries(len(series), split, frozenset(given)).items()}
+    parts |= given
+    _refuse_short(parts, params, split, len(series))
+    mean = _known_mean(parts["train"], columns)
+    parts = {name: fill(parts[name], params.missing, mean) for name in SPLITS}
     shift, scale = _fit_scale(parts["train"], params.scale)
     samples: dict[str, Samples] = {}
-    for name, values in parts.items():
-        scaled = torch.from_numpy(((values - shift) / scale).astype(np.float32))
-        if len(scaled) < needed:  # an empty split, asked for as such
-            samples[name] = TensorSamples(torch.empty(0), torch.empty(0))
-        else:
+    before = after = np.empty((0, len(columns)))
+    for name, answers in parts.items():
+        read = smooth(answers, params.denoise)
+        if len(answers):
+            back = params.window if params.look_back else 0
             samples[name] = window_samples(
-                scaled,
+                _as_tensor(np.concatenate([before[len(before) - back :], read]), shift, scale),
                 window=params.window,
                 horizon=params.horizon,
                 targets=targets,
                 center_last=params.center == "last",
+                answers=_as_tensor(np.concatenate([after[len(after) - back :], answers]), shift, scale)
+                if params.denoise
+                else None,
             )
+        else:  # an empty split, asked for as such
+            samples[name] = TensorSamples(torch.empty(0), torch.empty(0))
+        before, after = np.concatenate([before, read]), np.concatenate([after, answers])
     preparation = ForecastPreparation(
         params=params,
         columns=tuple(columns),
         targets=tuple(columns[i] for i in targets),
         shift=tuple(shift.tolist()),
         scale=tuple(scale.tolist()),
+        mean=tuple(mean.tolist()),
     )
 
     def persistence(x: Tensor) -> Tensor:
@@ -159,8 +234,9 @@ def prepare_forecast(
         input_shape=(params.window, len(columns)),
         output_shape=(params.horizon, len(targets)),
         unit_scale=torch.tensor(scale[targets], dtype=torch.float32),
+        unit_shift=None if params.center else torch.tensor(shift[targets], dtype=torch.float32),
         baseline=persistence,
-        baseline_name="persistence (last value repeated)",
+        baseline_name="persistence of smoothed values" if params.denoise else "persistence",
         preparation=preparation,
     )
 
@@ -171,41 +247,30 @@ def _channel(name: str, columns: list[str]) -> int:
     return columns.index(name)
 
 
-def _refuse_missing(series: np.ndarray[Any, Any], columns: list[str], rule: str | None) -> None:
-    if np.isinf(series).any():
-        step, channel = np.argwhere(np.isinf(series))[0]
-        raise DataError(f"data: column {columns[channel]!r} is infinite at row {step + 1}")
-    missing = np.isnan(series)
-    for channel, name in enumerate(columns):
-        count = int(missing[:, channel].sum())
-        if count and rule is None:
+def _refuse_short(parts: Mapping[str, Values], params: ForecastParams, split: Split, length: int) -> None:
+    """Refuses a split, wanted as such, that has not even one window."""
+    for name, values in parts.items():
+        wanted = name == "train" or getattr(split, name) > 0 or getattr(split.files, name) is not None
+        back = params.look_back and name != "train"
+        needed = params.horizon + (0 if back else params.window)
+        if (wanted or (name == "test" and split.folds)) and len(values) < needed:
+            what = "a horizon" if back else f"one window of {params.window} and its horizon"
             raise DataError(
-                f"data: column {name!r} lacks {count} of its {len(series)} values (the first at row "
-                f"{int(missing[:, channel].argmax()) + 1})",
-                hint="Say how to fill them: data.params.missing: interpolate | forward_fill | mean",
+                f"data.split.{name}: {len(values)} steps are fewer than {what} of {params.horizon} ({needed} steps; "
+                f"the series has {length})",
+                hint="Make the window or the horizon shorter, or this split larger.",
             )
 
 
-def _fill(values: np.ndarray[Any, Any], rule: str | None, mean: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Fills gaps in one split, ``(steps, channels)``; a gap at its edge takes the nearest value."""
-    filled = values.copy()
-    for channel in range(values.shape[1]):
-        column = filled[:, channel]
-        known = np.flatnonzero(~np.isnan(column))
-        gaps = np.flatnonzero(np.isnan(column))
-        if not len(gaps):
-            continue
-        if rule == "mean" or not len(known):
-            column[gaps] = mean[channel]
-        elif rule == "interpolate":
-            column[gaps] = np.interp(gaps, known, column[known])
-        else:
-            before = np.searchsorted(known, gaps) - 1
-            column[gaps] = column[known[np.maximum(before, 0)]]
-    return filled
+def _known_mean(train: Values, columns: list[str]) -> Values:
+    for channel, name in enumerate(columns):
+        if np.isnan(train[:, channel]).all():
+            raise DataError(f"data: column {name!r} has no value in the {len(train)} steps of train")
+    mean: Values = np.nanmean(train, axis=0)
+    return mean
 
 
-def _fit_scale(train: np.ndarray[Any, Any], kind: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _fit_scale(train: Values, kind: str) -> tuple[Values, Values]:
     if kind == "standard":
         shift, scale = train.mean(axis=0), train.std(axis=0)
     elif kind == "minmax":
@@ -215,77 +280,5 @@ def _fit_scale(train: np.ndarray[Any, Any], kind: str) -> tuple[np.ndarray[Any, 
     return shift, np.where(scale > 0, scale, 1.0)  # a constant column stays as it is
 
 
-def as_series(made: Any, name: str) -> tuple[np.ndarray[Any, Any], list[str]]:
-    """Takes what a user's own function returned as a series, ``(steps, channels)``.
-
-    Raises:
-        DataError: When it is not numbers in that shape.
-    """
-    try:
-        series = np.asarray(made, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"data set {name}: a forecast needs numbers (steps,) or (steps, channels): {error}") from error
-    if series.ndim == 1:
-        series = series[:, None]
-    if series.ndim != 2:
-        raise DataError(f"data set {name}: a forecast needs (steps,) or (steps, channels), got shape {series.shape}")
-    return series, [f"channel_{i}" for i in range(series.shape[1])]
-
-
-def table_to_series(table: pa.Table, path: str, params: ForecastParams) -> tuple[np.ndarray[Any, Any], list[str]]:
-    """Takes the numeric columns of a table as a series, ``(steps, channels)`` with NaN where empty.
-
-    Args:
-        table: What was read.
-        path: Where from, for messages.
-        params: Which columns.
-
-    Raises:
-        DataError: When a column is not there, holds text, or the rows are not in the order of time.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not table.num_rows:
-        raise DataError(f"data.path: {path}: has no rows")
-    names = table.column_names
-    time_column, wanted = params.time_column, params.columns
-    for key, name in [("time_column", time_column), *(("columns", name) for name in wanted or [])]:
-        if name is not None and name not in names:
-            raise DataError(f"data.params.{key}: {path} has no column {name!r}; {near(str(name), names)}")
-    if time_column is None and wanted is None and _is_time(table, names[0]):
-        time_column = names[0]
-    if time_column is not None and not pa.types.is_string(table.schema.field(time_column).type):
-        times = table[time_column].combine_chunks()
-        later = pc.all(pc.less(times[:-1], times[1:])).as_py()
-        if later is False:
-            raise DataError(
-                f"data.path: {path}: rows are not in the order of column {time_column!r}",
-                hint="Sort the file by time.",
-            )
-    columns = list(wanted) if wanted else [name for name in names if name != time_column]
-    arrays = []
-    for name in columns:
-        kind = table.schema.field(name).type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-            shown = next((value for value in table[name].to_pylist() if value is not None), None)
-            raise DataError(
-                f"data.path: {path}: column {name!r} holds {kind}, not numbers (such as {shown!r})",
-                hint=f"Name the numeric columns in data.params.columns (there is: {', '.join(names)}).",
-            )
-        arrays.append(table[name].cast(pa.float64()).to_numpy(zero_copy_only=False))
-    return np.stack(arrays, axis=1), columns
-
-
-def _is_time(table: pa.Table, name: str) -> bool:
-    """Whether a first column holds times: dates, text, or whole numbers that read as YYYYMMDD."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = table.schema.field(name).type
-    if pa.types.is_temporal(kind) or pa.types.is_string(kind):
-        return bool(table.num_columns > 1)
-    if not pa.types.is_integer(kind) or table.num_columns == 1:
-        return False
-    ends = pc.min_max(table[name]).as_py()
-    return ends["min"] is not None and bool(1_000_01_01 <= ends["min"] <= ends["max"] <= 9999_12_31)
+def _as_tensor(values: Values, shift: Values, scale: Values) -> Tensor:
+    return torch.from_numpy(((values - shift) / scale).astype(np.float32))

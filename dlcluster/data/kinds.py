@@ -28,7 +28,7 @@ PARAMS: Mapping[Kind, type[DataParams]] = {
 TASKS: Mapping[str, tuple[Kind, ...]] = {
     "forecast": ("series",),
     "classification": ("table", "images", "texts"),
-    "regression": ("table",),
+    "regression": ("table", "images"),
     "language_model": ("language",),
     "generation": ("images",),
 }
@@ -52,7 +52,7 @@ _KINDS: Mapping[Format, Kind] = {
 
 def format_of(path: str) -> Format | None:
     """Tells what files are by the end of their name; None where it says nothing, as for a folder."""
-    name = PurePosixPath(path.partition("?")[0])
+    name = PurePosixPath(path.partition("?")[0] if path.startswith(("http://", "https://")) else path)
     plain = name.with_suffix("") if name.suffix.lower() == ".gz" else name
     if plain.name.endswith(("-ubyte", ".idx")) or "-idx" in plain.name:
         return "idx"
@@ -70,5 +70,7 @@ def kind_of(task: str, format_: Format | None) -> Kind | None:
     if len(kinds) == 1 and kinds[0] in ("series", "language"):
         fitting = ("csv", "parquet") if kinds[0] == "series" else ("text",)
         return kinds[0] if format_ is None or format_ in fitting else None
+    if task == "regression" and format_ in ("idx", "images"):
+        return None  # what is learnt of such pictures is a class; numbers come with arrays
     kind = None if format_ is None else _KINDS[format_]
     return kind if kind in kinds else None

@@ -114,7 +114,7 @@ def _module(kind: Kind) -> Any:
 
 
 def _formats_words(task: str) -> str:
-    formats = [name for name in ("csv", "parquet", "npz", "idx", "images", "text") if kind_of(task, name)]  # type: ignore[arg-type]
+    formats = [name for name in ("csv", "parquet", "npz", "idx", "images", "text") if kind_of(task, name)]
     return f"Say what the files are: data.format: {' | '.join(formats)}."
 
 
@@ -128,7 +128,8 @@ def _validated(model: type[DataParams], params: Mapping[str, Any]) -> DataParams
 
 def _load_own(data: Data, name: str, task: str) -> Prepared:
     from dlcluster.data.arrays import prepare_arrays
-    from dlcluster.data.forecast import as_series, prepare_forecast
+    from dlcluster.data.forecast import prepare_forecast
+    from dlcluster.data.series import as_series
 
     function, arguments, params = own_arguments(name, task, data.params)
     try:
@@ -140,4 +141,4 @@ def _load_own(data: Data, name: str, task: str) -> Prepared:
     if task != "forecast":
         return prepare_arrays(task, made, data.split)
     forecast = ForecastParams.model_validate(_validated(ForecastParams, params).model_dump())
-    return prepare_forecast(*as_series(made, name), forecast, data.split.model_dump())
+    return prepare_forecast(*as_series(made, name), forecast, data.split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import hashlib
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from dlcluster.errors import DataError
 from dlcluster.models.named import near
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyarrow import fs
 
 _HASHED_BYTES = 256 * 2**20
+_MOST_LISTED = 20
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -31,6 +33,8 @@ class File:
         shown: Its path as people know it.
         size: Bytes.
         modified: A number that changes with its content, nanoseconds where the file system has them.
+        filesystem: What reads it.
+        inner: Its path as ``filesystem`` knows it.
     """
 
     relative: str
@@ -66,12 +70,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "dlcluster" / "data"
 
 
-def download(url: str, sha256: str | None = None) -> Path:
-    """Fetches an address into the cache, once.
+def download(url: str, sha256: str | None = None, to: Path | None = None) -> Path:
+    """Fetches an address, once.
 
     Args:
         url: An http or https address.
         sha256: What the file must hash to; None to take it as it is.
+        to: Where it is kept; default a file of the cache.
 
     Raises:
         DataError: When it cannot be fetched, or is not what it should be.
@@ -80,10 +85,11 @@ def download(url: str, sha256: str | None = None) -> Path:
     import requests
 
     name = hashlib.sha256(url.encode()).hexdigest()[:16] + "-" + (Path(urlparse(url).path).name or "file")
+    to = to or cache_folder() / name
     pooch.get_logger().setLevel("ERROR")
     try:
         return Path(
-            pooch.retrieve(url, known_hash=f"sha256:{sha256}" if sha256 else None, fname=name, path=cache_folder())
+            pooch.retrieve(url, known_hash=f"sha256:{sha256}" if sha256 else None, fname=to.name, path=to.parent)
         )
     except requests.RequestException as error:
         raise DataError(
@@ -93,7 +99,7 @@ def download(url: str, sha256: str | None = None) -> Path:
     except ValueError as error:  # the hash
         raise DataError(f"{url} is not what it should be: its sha256 is another than {sha256}") from error
     except OSError as error:
-        raise DataError(f"{url} cannot be kept in {cache_folder()}: {error}") from error
+        raise DataError(f"{url} cannot be kept in {to.parent}: {error}") from error
 
 
 def _network_words(error: Any) -> str:
@@ -121,16 +127,21 @@ def find(path: str) -> list[File]:
         return [File(name, path, stat.st_size, 0, fs.LocalFileSystem(), str(local))]
     filesystem, inner = _locate(path)
     try:
-        if _GLOB.search(inner):
-            return _globbed(filesystem, inner, path)
         info = filesystem.get_file_info(inner)
-        if info.type == fs.FileType.File:
+        if info.type == fs.FileType.File:  # even if its name has what else would be a glob
             return [_file(info, info.base_name, path, filesystem)]
         if info.type == fs.FileType.Directory:
-            return list(_below(filesystem, inner, path))
+            found = list(_below(filesystem, inner, path))
+        elif _GLOB.search(inner):
+            found = _globbed(filesystem, inner, path)
+        else:
+            raise DataError(f"data.path: {path}: {_nothing(path, inner)}")
     except OSError as error:
         raise DataError(f"data.path: {path}: {error}") from error
-    raise DataError(f"data.path: {path}: {_nothing(path)}")
+    if not found:
+        what = "no file is in this folder" if info.type == fs.FileType.Directory else "no file matches"
+        raise DataError(f"data.path: {path}: {what} (as seen from the machine that trains)")
+    return found
 
 
 def find_one(path: str) -> File:
@@ -156,17 +167,18 @@ def _locate(path: str) -> tuple[fs.FileSystem, str]:
         session, parsed = boto3.Session(), urlparse(path)
         inner = f"{parsed.netloc}{path.removeprefix('s3://' + parsed.netloc)}"  # ? is no query here but a glob
         return Connection.from_environment(session).filesystem(session), inner.rstrip("/")
-    return fs.LocalFileSystem(), str(Path(path.removeprefix("file://")).expanduser().absolute())
+    local = unquote(path.removeprefix("file://")) if path.startswith("file://") else path
+    return fs.LocalFileSystem(), str(Path(local).expanduser().absolute())
 
 
 def _file(info: fs.FileInfo, relative: str, shown: str, filesystem: fs.FileSystem) -> File:
     return File(relative, shown, info.size, info.mtime_ns or 0, filesystem, info.path)
 
 
-def _below(filesystem: fs.FileSystem, folder: str, path: str) -> Iterator[File]:
+def _below(filesystem: fs.FileSystem, folder: str, path: str, *, recursive: bool = True) -> Iterator[File]:
     from pyarrow import fs
 
-    infos = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
+    infos = filesystem.get_file_info(fs.FileSelector(folder, recursive=recursive, allow_not_found=True))
     files = [info for info in infos if info.type == fs.FileType.File]
     for info in sorted(files, key=lambda info: info.path):
         relative = info.path[len(folder) :].lstrip("/")
@@ -176,14 +188,13 @@ def _below(filesystem: fs.FileSystem, folder: str, path: str) -> Iterator[File]:
 
 def _globbed(filesystem: fs.FileSystem, pattern: str, path: str) -> list[File]:
     """Files that match, ``*`` within one part of the path only, ``**`` over several."""
-    fixed = pattern[: _GLOB.search(pattern).start()].rpartition("/")[0]  # type: ignore[union-attr]
-    given = path[: _GLOB.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
-    found = [
-        file for file in _below(filesystem, fixed, given or ".") if _matches(file.inner.split("/"), pattern.split("/"))
-    ]
-    if not found:
-        raise DataError(f"data.path: {path}: no file matches (as seen from the machine that trains)")
-    return found
+    fixed = _GLOB.split(pattern, maxsplit=1)[0].rpartition("/")[0]
+    rest = pattern[len(fixed) + 1 :]
+    given = _GLOB.split(path, maxsplit=1)[0].rpartition("/")
+    shown = given[0] if given[0] or not given[1] else "/"
+    # What no pattern reaches is not looked through: it may be a whole home folder.
+    below = _below(filesystem, fixed or "/", shown or ".", recursive="/" in rest or "**" in rest)
+    return [file for file in below if _matches(file.inner.split("/"), pattern.split("/"))]
 
 
 def _matches(parts: list[str], pattern: list[str]) -> bool:
@@ -194,11 +205,15 @@ def _matches(parts: list[str], pattern: list[str]) -> bool:
     return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
-def _nothing(path: str) -> str:
-    parent = Path(path).parent
-    if path.startswith("s3://") or not parent.is_dir():
+def _nothing(path: str, inner: str) -> str:
+    folder = Path(inner).parent
+    if path.startswith("s3://") or not folder.is_dir():
         return "no such file (as seen from the machine that trains)"
-    return f"no such file; {near(Path(path).name, (p.name for p in parent.iterdir()))}"
+    names = [p.name for p in folder.iterdir()]
+    if len(names) > _MOST_LISTED:
+        close = difflib.get_close_matches(Path(inner).name, names, n=1)
+        return f"no such file; did you mean {close[0]}?" if close else f"no such file among the {len(names)} there"
+    return f"no such file; {near(Path(inner).name, names)}"
 
 
 def fingerprint(paths: list[str]) -> str:
@@ -226,4 +241,9 @@ def fingerprint(paths: list[str]) -> str:
 
 
 def _sha256(file: File) -> str:
-    return hashlib.sha256(file.read()).hexdigest()
+    """Hashes a local file piece by piece: it may be larger than what else would fit into memory."""
+    try:
+        with Path(file.inner).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"data.path: {file.shown}: {error}") from error

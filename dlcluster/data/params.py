@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Missing: TypeAlias = Literal["mean", "median", "most_frequent", "zero", "drop"]
 
@@ -27,6 +28,9 @@ class ForecastParams(DataParams):
 
     window: int = Field(ge=1, description="Steps the model reads")
     horizon: int = Field(1, ge=1, description="Steps ahead the model predicts")
+    header: bool = Field(
+        True, description="Whether a CSV's first line names the columns; else they are column_1, column_2, ..."
+    )
     rows: int | None = Field(None, ge=1, description="Use only so many rows from the start; default all")
     columns: list[str] | None = Field(None, description="Columns the model reads; default all numeric ones")
     target: list[str] | None = Field(None, description="Columns it predicts; default all that it reads")
@@ -96,8 +100,33 @@ class Tokenizer(DataParams):
     """How text becomes numbers; fitted on train only."""
 
     name: Literal["characters", "words", "bpe"] = Field("words", description="What a token is")
-    vocab_size: int | None = Field(None, ge=2, description="Most tokens, the most frequent; default all (bpe: 1000)")
+    vocab_size: int | None = Field(
+        None, ge=3, description="Most tokens (padding and unknown are two), the most frequent; default all (bpe: 1000)"
+    )
     lowercase: bool = Field(False, description="Whether capitals are made small first")
+
+    @model_validator(mode="after")
+    def _room_for_bytes(self) -> Tokenizer:
+        if self.name == "bpe" and self.vocab_size is not None and self.vocab_size < 258:
+            raise PydanticCustomError(
+                "vocab_size",
+                "bpe begins with 256 bytes, padding and unknown: vocab_size must be at least 258 (got {got})",
+                {"got": self.vocab_size},
+            )
+        return self
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        "a".encode(name)
+    except LookupError:
+        raise PydanticCustomError(
+            "encoding", "no encoding {name}; such as utf-8, latin-1, cp1252, utf-16", {"name": repr(name)}
+        ) from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
 
 
 class TextParams(DataParams):
@@ -109,7 +138,7 @@ class TextParams(DataParams):
         None, ge=1, description="Tokens a text is cut or padded to; default the longest of train"
     )
     tokenizer: Tokenizer = Field(default_factory=Tokenizer, description="How text becomes numbers")
-    encoding: str = Field("utf-8", description="How the files write their characters")
+    encoding: Encoding = Field("utf-8", description="How the files write their characters")
     header: bool = Field(True, description="Whether a CSV's first line names the columns")
 
 
@@ -120,4 +149,4 @@ class LanguageParams(DataParams):
     tokenizer: Tokenizer = Field(
         default_factory=lambda: Tokenizer(name="characters"), description="How text becomes numbers"
     )
-    encoding: str = Field("utf-8", description="How the files write their characters")
+    encoding: Encoding = Field("utf-8", description="How the files write their characters")

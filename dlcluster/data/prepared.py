@@ -65,6 +65,8 @@ class Prepared:
         num_tokens: x holds token ids below this; None where it holds numbers.
         class_names: For classification, in the order of the ids; None where the data has numbers only.
         unit_scale: What one scaled unit is in the data's own units, by target channel; None where nothing was scaled.
+        unit_shift: What a scaled zero is in the data's own units, by target channel; None where nothing was scaled,
+            or where it differs from sample to sample.
         baseline: From a batch of x to the prediction anybody could make; None where there is none.
         baseline_name: What that prediction is called.
         preparation: What was fitted on train; None for a user's own data function.
@@ -80,6 +82,7 @@ class Prepared:
     num_tokens: int | None = None
     class_names: tuple[str, ...] | None = None
     unit_scale: Tensor | None = None
+    unit_shift: Tensor | None = None
     baseline: Callable[[Tensor], Tensor] | None = None
     baseline_name: str | None = None
     preparation: Preparation | None = None
