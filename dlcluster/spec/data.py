@@ -39,7 +39,7 @@ class SplitFiles(Section):
 class Split(Section):
     """Which share of the data is trained on, validated on and tested on; they add up to 1."""
 
-    train: float = Field(default=0.7, gt=0, lt=1, description="Share to train on.")
+    train: float = Field(default=0.7, gt=0, le=1, description="Share to train on.")
     validation: float = Field(default=0.1, ge=0, lt=1, description="Share to validate on after each epoch.")
     test: float = Field(default=0.2, ge=0, lt=1, description="Share held back for the final test.")
     by: Literal["random", "time"] | None = Field(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcluster.spec.document import Document, show_text
+from dlcluster.spec.job import kind_of
 from dlcluster.spec.keys import Expected, expected, near, unknown_key
 from dlcluster.spec.rules import Path
 from dlcluster.spec.scalars import Trap
@@ -28,12 +29,12 @@ def error_path(error: Mapping[str, Any]) -> Path:
 
 def error_words(error: Mapping[str, Any], document: Document) -> str:
     """Pydantic's error in plain words."""
-    path = error_path(error)
-    wanted = expected(path)
+    path, root = error_path(error), kind_of(document.value)
+    wanted = expected(path, root)
     kind, value = error["type"], error.get("input")
     context = error.get("ctx") or {}
     if kind == "extra_forbidden":
-        return unknown_key(path)
+        return unknown_key(path, root)
     if kind == "missing":
         return f"is missing: {_example(path, wanted)}"
     if value is None:
@@ -126,9 +127,9 @@ def _got(value: Any, path: Path, document: Document) -> str:
     return f" (got {_written(value, path, document)})"
 
 
-def trap_words(trap: Trap, path: Path) -> str:
+def trap_words(trap: Trap, path: Path, document: Document) -> str:
     """What to write instead of a value that cannot be taken as it stands."""
-    wanted = expected(path)
+    wanted = expected(path, kind_of(document.value))
     said = _always(trap)
     if said is not None:
         return said

@@ -18,9 +18,10 @@ from dlcluster.spec.fields import (
     Variable,
     Version,
 )
+from dlcluster.spec.predict import Predict
 from dlcluster.spec.rules import conflicts
 from dlcluster.spec.section import Mode, Section
-from dlcluster.spec.training import Training
+from dlcluster.spec.training import Export, Training
 
 
 class Resources(Section):
@@ -111,6 +112,7 @@ class TrainJob(Section):
     model: Model = Field(description="Which network is trained.", examples=["{name: mlp}"])
     data: Data = Field(description="What is trained on.", examples=["{name: co2}"])
     training: Training = Field(default_factory=Training, description="How the model is trained.")
+    export: Export = Field(default_factory=Export, description="What is made of the trained model beside its weights.")
     resources: Resources = Field(
         default_factory=Resources, description="What each worker gets, and how many there are."
     )
@@ -134,7 +136,53 @@ class TrainJob(Section):
         return self
 
 
-Job: TypeAlias = TrainJob
+class PredictJob(Section):
+    """A job that predicts with a stored model: the whole job file, checked, with every default filled in."""
+
+    version: Annotated[Literal[1], Version] = Field(description="Version of the job file's format.", examples=[1])
+    name: Name = Field(description="Name of the job: small letters, digits and dashes.", examples=["my-predictions"])
+    kind: Literal["predict"] = Field(description="What is done.", examples=["predict"])
+    description: str = Field(default="", description="What the job is for, in your words.")
+    labels: dict[Filled, str] = Field(default={}, description="Your own words to find the run by.")
+    predict: Predict = Field(
+        description="Which model predicts, over which data, and where its predictions go.",
+        examples=["{run: latest, data: new.csv, out: predictions}"],
+    )
+    resources: Resources = Field(
+        default_factory=Resources, description="What each worker gets, and how many there are."
+    )
+    retry: Retry = Field(default_factory=Retry, description="What happens after a failure.")
+    limits: Limits = Field(default_factory=Limits, description="Where a run ends even if it is not done.")
+    storage: Storage = Field(
+        default_factory=Storage, description="The store: where the model is, and where the run is kept."
+    )
+    env: dict[Variable, str] = Field(default={}, description="Environment variables of the workers.")
+    secrets: list[Variable] = Field(
+        default=[], description="Names of environment variables that are passed on and never shown."
+    )
+    runtime_env: RuntimeEnv = Field(default_factory=RuntimeEnv, description="What the workers' Python finds.")
+
+    @model_validator(mode="after")
+    def _rules(self) -> PredictJob:
+        found = [f"{'.'.join(map(str, path))}: {message}" for path, message in conflicts(_getter(self), self.kind)]
+        if found:
+            raise ValueError("\n".join(found))
+        return self
+
+
+Job: TypeAlias = TrainJob | PredictJob
+KINDS: Mapping[str, type[TrainJob] | type[PredictJob]] = {"train": TrainJob, "predict": PredictJob}
+
+
+def kind_of(values: Any) -> type[TrainJob] | type[PredictJob]:
+    """The model for a job file's values, whatever they hold: what is no known kind is read as one to train."""
+    kind = values.get("kind") if isinstance(values, Mapping) else None
+    return KINDS.get(kind, TrainJob) if isinstance(kind, str) else TrainJob
+
+
+def job_from_kept(values: Mapping[str, Any]) -> Job:
+    """Makes a job again from what was kept of it with its run."""
+    return kind_of(values).model_validate(values)
 
 
 def _getter(job: BaseModel) -> Any:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dlcluster.spec.job import TrainJob
+from dlcluster.spec.job import KINDS, TrainJob
 from dlcluster.spec.rules import Path
 from dlcluster.spec.units import duration_seconds, size_bytes
 
@@ -73,7 +73,7 @@ _ALIASES = {
     "version": "schema_version api_version",
 }
 _RIGHT = {alias: right for right, aliases in _ALIASES.items() for alias in aliases.split()}
-_SEARCH_KEYS = frozenset({"tune", "bench", "predict", "space", "num_samples", "seeds", "search_space"})
+_SEARCH_KEYS = frozenset({"tune", "bench", "space", "num_samples", "seeds", "search_space"})
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,18 @@ class Expected:
         }.get(self.kind, "another value")
 
 
-def expected(path: Path) -> Expected:
-    """What belongs at a place of the job file."""
-    annotation: Any = TrainJob
+def expected(path: Path, root: type[BaseModel] = TrainJob) -> Expected:
+    """What belongs at a place of the job file.
+
+    Args:
+        path: The place.
+        root: The model of the file's kind.
+    """
+    annotation: Any = root
     metadata: Sequence[Any] = ()
     field: FieldInfo | None = None
+    if path == ("kind",):
+        return Expected("choice", choices=tuple(KINDS), field=root.model_fields["kind"])
     for part in path:
         annotation, _ = _core(annotation, ())
         if annotation is Any:
@@ -180,46 +187,65 @@ def _walk(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 @cache
-def _places() -> dict[str, list[str]]:
+def _places(root: type[BaseModel]) -> dict[str, list[str]]:
     """Every key's name and the dotted paths it has."""
     found: dict[str, list[str]] = {}
-    for path in _walk(TrainJob):
+    for path in _walk(root):
         found.setdefault(path.rpartition(".")[2], []).append(path)
     return found
 
 
-def unknown_key(path: Path) -> str:
-    """The message for a key that does not belong where it is."""
+@cache
+def _right(root: type[BaseModel]) -> dict[str, str]:
+    """Names used elsewhere, for keys that a kind of job has."""
+    paths = {path for paths in _places(root).values() for path in paths}
+    return {alias: right for alias, right in _RIGHT.items() if right in paths}
+
+
+def unknown_key(path: Path, root: type[BaseModel] = TrainJob) -> str:
+    """The message for a key that does not belong where it is.
+
+    Args:
+        path: The key.
+        root: The model of the file's kind.
+    """
     *parent, last = path
     key = str(last).lower().replace("-", "_").replace(" ", "_")
-    section = expected(tuple(parent)).section
+    section = expected(tuple(parent), root).section
     names = list(section.model_fields) if section else []
-    right = _right_keys(key, ".".join(map(str, parent)), names)
+    right = _right_keys(key, ".".join(map(str, parent)), names, root)
     if right:
         return f"unknown key: did you mean {' or '.join(right)}?"
     if key in _SEARCH_KEYS:
-        return "unknown key: it belongs to another kind of job, and this version runs kind: train only"
+        return f"unknown key: it belongs to another kind of job, and this version runs {kinds_words()} only"
+    if not parent and (kinds := [kind for kind, model in KINDS.items() if key in model.model_fields]):
+        return f"unknown key: it belongs to kind: {kinds[0]}"
     if "params" in names:
         where = ".".join(map(str, parent))
         return f"unknown key: arguments of your own go under {where}.params"
     return f"unknown key: must be one of {', '.join(names)}"
 
 
-def _right_keys(key: str, parent: str, names: list[str]) -> list[str]:
+def kinds_words() -> str:
+    """The kinds of job that this version runs."""
+    return f"kind: {' and '.join(KINDS)}"
+
+
+def _right_keys(key: str, parent: str, names: list[str], root: type[BaseModel]) -> list[str]:
     prefix = f"{parent}." if parent else ""
-    places = _places()
+    places, aliases = _places(root), _right(root)
     if key in names:  # written with dashes or capitals
         return [prefix + key]
     if len(key) > _LONGEST_KEY:
         return []
-    if key in _RIGHT:
-        return [_RIGHT[key]]
+    if key in aliases:
+        return [aliases[key]]
     if near := difflib.get_close_matches(key, names, 1, 0.75):
         return [prefix + near[0]]
     if key in places:
         return places[key] if len(places[key]) <= 2 else []
-    if near := difflib.get_close_matches(key, [*places, *_RIGHT], 1, 0.8):
-        found = [_RIGHT[near[0]]] if near[0] in _RIGHT else places[near[0]]
+    if near := difflib.get_close_matches(key, [*places, *aliases], 1, 0.8):
+        found = [aliases[near[0]]] if near[0] in aliases else places[near[0]]
         return found if len(found) <= 2 else []
     return []
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from dlcluster.errors import Fault, JobFileError
 from dlcluster.spec.document import BrokenError, Document, Place, from_mapping, show_key, show_text
 from dlcluster.spec.faults import error_path, error_words, trap_words
-from dlcluster.spec.job import TrainJob
-from dlcluster.spec.keys import expected
+from dlcluster.spec.job import Job, TrainJob, kind_of
+from dlcluster.spec.keys import expected, kinds_words
 from dlcluster.spec.override import apply_override
 from dlcluster.spec.rules import Path, UnknownValueError, conflicts
 from dlcluster.spec.yamlfile import read_yaml
@@ -27,12 +27,35 @@ Check: TypeAlias = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 
 MAX_BYTES = 2**20
 _MAX_FAULTS = 100
-_LATER_KINDS = ("tune", "bench", "predict")
+_LATER_KINDS = ("tune", "bench")
 _Found: TypeAlias = tuple[Place, Path, Callable[[], str]]
 
 
 def load_job(path: str | os.PathLike[str], *, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> TrainJob:
-    """Read a job file.
+    """Read the file of a job to train; see ``load_any_job``."""
+    return _to_train(load_any_job(path, overrides=overrides, checks=checks), _shown(path))
+
+
+def parse_job(
+    text: str, *, source: str = "<job>", overrides: Sequence[str] = (), checks: Sequence[Check] = ()
+) -> TrainJob:
+    """Read a job to train from YAML text; see ``load_any_job``."""
+    return _to_train(parse_any_job(text, source=source, overrides=overrides, checks=checks), source)
+
+
+def job_from_dict(mapping: Mapping[str, Any], *, source: str = "<job>", checks: Sequence[Check] = ()) -> TrainJob:
+    """A job to train from values made in Python; see ``load_any_job``."""
+    return _to_train(any_job_from_dict(mapping, source=source, checks=checks), source)
+
+
+def _to_train(job: Job, source: str) -> TrainJob:
+    if not isinstance(job, TrainJob):
+        raise JobFileError([Fault(source, "kind", f"must be train here (got {job.kind})")])
+    return job
+
+
+def load_any_job(path: str | os.PathLike[str], *, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Job:
+    """Read a job file of any kind.
 
     Args:
         path: The YAML file; messages name it as it is given here.
@@ -42,15 +65,15 @@ def load_job(path: str | os.PathLike[str], *, overrides: Sequence[str] = (), che
     Raises:
         JobFileError: With every fault of the file.
     """
+    source = _shown(path)
     name = os.fsdecode(path)
-    source = name if name.isprintable() else show_text(name, 200)
-    return parse_job(_read_file(name, source), source=source, overrides=overrides, checks=checks)
+    return parse_any_job(_read_file(name, source), source=source, overrides=overrides, checks=checks)
 
 
-def parse_job(
+def parse_any_job(
     text: str, *, source: str = "<job>", overrides: Sequence[str] = (), checks: Sequence[Check] = ()
-) -> TrainJob:
-    """Read a job from YAML text; see ``load_job``."""
+) -> Job:
+    """Read a job from YAML text; see ``load_any_job``."""
     if len(text) > MAX_BYTES:
         raise _one_fault(source, "is larger than 1 MiB: a job file is a page of settings")
     try:
@@ -61,8 +84,8 @@ def parse_job(
     return _job(document, source, overrides, checks)
 
 
-def job_from_dict(mapping: Mapping[str, Any], *, source: str = "<job>", checks: Sequence[Check] = ()) -> TrainJob:
-    """A job from values made in Python; see ``load_job``."""
+def any_job_from_dict(mapping: Mapping[str, Any], *, source: str = "<job>", checks: Sequence[Check] = ()) -> Job:
+    """A job from values made in Python; see ``load_any_job``."""
     try:
         document = from_mapping(mapping, source)
     except BrokenError as error:
@@ -70,11 +93,16 @@ def job_from_dict(mapping: Mapping[str, Any], *, source: str = "<job>", checks: 
     return _job(document, source, (), checks)
 
 
+def _shown(path: str | os.PathLike[str]) -> str:
+    name = os.fsdecode(path)
+    return name if name.isprintable() else show_text(name, 200)
+
+
 def _one_fault(where: str, message: str, path: Path = ()) -> JobFileError:
     return JobFileError([Fault(where, show_key(path), message)])
 
 
-def _job(document: Document, source: str, overrides: Sequence[str], checks: Sequence[Check]) -> TrainJob:
+def _job(document: Document, source: str, overrides: Sequence[str], checks: Sequence[Check]) -> Job:
     if not isinstance(document.value, dict):
         place = document.place(())
         raise _one_fault(place.where, "must be a mapping with keys such as version, name, model and data")
@@ -98,7 +126,7 @@ def _of_a_later_version(document: Document) -> _Found | None:
     if type(version) is int and version != 1 and ("version",) not in document.traps:
         path, message = "version", f"this dlcluster reads version 1 only (got {version})"
     elif kind in _LATER_KINDS and ("kind",) not in document.traps:
-        path, message = "kind", f"this version of dlcluster runs kind: train only (got {kind})"
+        path, message = "kind", f"this version of dlcluster runs {kinds_words()} only (got {kind})"
     else:
         return None
     return document.place((path,)), (path,), partial(str, message)
@@ -108,25 +136,25 @@ def _read_problems(document: Document) -> list[_Found]:
     return [(place, path, partial(str, message)) for place, path, message in document.problems]
 
 
-def _validate(document: Document) -> tuple[TrainJob | None, list[_Found]]:
-    job: TrainJob | None = None
+def _validate(document: Document) -> tuple[Job | None, list[_Found]]:
+    root, job = kind_of(document.value), None
     errors: list[Any] = []
     try:
-        job = TrainJob.model_validate(document.value)
+        job = root.model_validate(document.value)
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
     unknown = {error_path(error) for error in errors if error["type"] == "extra_forbidden"}
     found = _read_problems(document)
     for path, trap in document.traps.items():
         if not any(path[:size] in unknown for size in range(1, len(path) + 1)):
-            found.append((document.place(path), path, partial(trap_words, trap, path)))
+            found.append((document.place(path), path, partial(trap_words, trap, path, document)))
     bad = set(document.traps)
     for error in errors:
         path = error_path(error)
         bad.add(path)
         if path and not _explained(error, path, document):
             found.append((document.place(path), path, partial(error_words, error, document)))
-    for path, message in conflicts(_getter(document.value, bad)):
+    for path, message in conflicts(_getter(document.value, bad, root), "train" if root is TrainJob else "predict"):
         found.append((document.place(path), path, partial(str, message)))
     if job is None and not found:  # cannot be, but a fault without words would be worse
         found.append((document.place(()), (), lambda: "; ".join(str(error["msg"]) for error in errors)))
@@ -142,7 +170,7 @@ def _explained(error: Mapping[str, Any], path: Path, document: Document) -> bool
     return any(path[:size] in document.traps for size in range(len(path) + 1))
 
 
-def _getter(values: Mapping[str, Any], bad: set[Path]) -> Callable[..., Any]:
+def _getter(values: Mapping[str, Any], bad: set[Path], root: type[BaseModel]) -> Callable[..., Any]:
     touched = {path[:size] for path in bad for size in range(1, len(path) + 1)}
 
     def get(*path: str) -> Any:
@@ -155,7 +183,7 @@ def _getter(values: Mapping[str, Any], bad: set[Path]) -> Callable[..., Any]:
             elif part in value:
                 value = value[part]
             else:
-                field = expected(path[:size]).field
+                field = expected(path[:size], root).field
                 if field is None or field.is_required():
                     raise UnknownValueError
                 value = field.get_default(call_default_factory=True)

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from dlcluster.spec.document import BrokenError, Document, Place, Problem, show_text
+from dlcluster.spec.job import kind_of
 from dlcluster.spec.keys import expected
 from dlcluster.spec.rules import Path
 from dlcluster.spec.yamlfile import read_yaml
@@ -82,7 +83,7 @@ def _parent(document: Document, path: Path) -> dict[str, Any]:
     for size in range(1, len(path)):
         key = str(path[size - 1])
         below = path[:size]
-        if expected(below).kind not in ("section", "mapping", "any", "unknown"):
+        if expected(below, kind_of(document.value)).kind not in ("section", "mapping", "any", "unknown"):
             raise BrokenError(0, f"{'.'.join(map(str, below))} has no keys below it", path)
         value = current.get(key)
         if value is None:

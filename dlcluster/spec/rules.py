@@ -15,9 +15,14 @@ class UnknownValueError(Exception):
     """A rule asked for a value that has a fault of its own, so the rule cannot be judged."""
 
 
-def conflicts(get: Get) -> Iterator[tuple[Path, str]]:
-    """Yield every broken rule as the path to point at and the message."""
-    for rule in _RULES:
+def conflicts(get: Get, kind: str = "train") -> Iterator[tuple[Path, str]]:
+    """Yield every broken rule as the path to point at and the message.
+
+    Args:
+        get: See `Get`.
+        kind: Of the job.
+    """
+    for rule in _RULES_OF_ALL if kind == "predict" else _RULES:
         try:
             yield from list(rule(get))
         except UnknownValueError:
@@ -92,10 +97,37 @@ def _folds(get: Get) -> Iterator[tuple[Path, str]]:
 
 
 def _split_order(get: Get) -> Iterator[tuple[Path, str]]:
-    by, task = get("data", "split", "by"), get("data", "task")
-    if get("data", "split", "stratify") and by == "time":
+    if get("data", "split", "stratify") and get("data", "split", "by") == "time":
         yield ("data", "split", "stratify"), "conflicts with data.split.by: time: keep one of the two"
-    if by == "random" and task in ("forecast", "language_model"):
+
+
+def _task(get: Get) -> Iterator[tuple[Path, str]]:
+    yield from task_conflicts(get("data", "task"), get)
+
+
+def task_conflicts(task: str | None, get: Get) -> Iterator[tuple[Path, str]]:
+    """Yield what a task and a loss do not allow elsewhere in the file.
+
+    Args:
+        task: What is learnt; None where only the name of the data set could tell.
+        get: See `Get`.
+    """
+    loss = get("training", "loss")
+    for key, losses, tasks in (
+        ("class_weights", ("cross_entropy", "bce"), ("classification",)),
+        ("label_smoothing", ("cross_entropy",), ("classification", "language_model")),
+    ):
+        if not get("training", key):
+            continue
+        if loss is not None and loss not in losses:
+            yield ("training", key), f"is for the loss {' or '.join(losses)}, not for {loss}: remove it"
+        elif task is not None and task not in tasks:
+            yield ("training", key), f"is for the task {' or '.join(tasks)}, not for {task}: remove it"
+    if task is None:
+        return
+    if get("data", "split", "stratify") and task != "classification":
+        yield ("data", "split", "stratify"), f"is for the task classification, not for {task}: remove it"
+    if get("data", "split", "by") == "random" and task in ("forecast", "language_model"):
         yield (
             ("data", "split", "by"),
             f"random would let a {task} see what comes after its test: write time, or leave it out",
@@ -107,6 +139,13 @@ def _batch_covers_workers(get: Get) -> Iterator[tuple[Path, str]]:
     if batch < workers:
         message = f"is {batch}, less than resources.num_workers ({workers}): each worker needs a sample per step"
         yield ("training", "global_batch_size"), message
+        return
+    parts = get("training", "gradient_accumulation")
+    if parts > 1 and batch < workers * parts:
+        message = (
+            f"is {parts}, but a batch of {batch} has {batch // workers} samples for each worker: each part needs one"
+        )
+        yield ("training", "gradient_accumulation"), message
 
 
 def _secret_in_env(get: Get) -> Iterator[tuple[Path, str]]:
@@ -117,15 +156,25 @@ def _secret_in_env(get: Get) -> Iterator[tuple[Path, str]]:
 
 
 def _validation_needed(get: Get) -> Iterator[tuple[Path, str]]:
-    if get("data", "split", "validation") != 0:
+    if get("data", "split", "validation") != 0 or get("data", "split", "files", "validation") is not None:
         return
     for path in (("checkpoint", "metric"), ("training", "early_stopping", "metric")):
         metric = get(*path)
+        if path[0] == "checkpoint" and get("data", "task") == "generation":
+            continue  # it keeps its last epoch
         if isinstance(metric, str) and metric.startswith("validation_"):
             yield (
                 path,
                 f"is {metric}, but data.split.validation is 0: write train_loss, or validate on a share",
             )
+
+
+def _smaller_generator(get: Get) -> Iterator[tuple[Path, str]]:
+    if get("data", "task") != "generation":
+        return
+    for key in ("prune", "quantize"):
+        if get("export", key) is not None:
+            yield ("export", key), "is measured by a test metric, which generation has none of: remove it"
 
 
 def _named_twice(*path: str) -> Callable[[Get], Iterator[tuple[Path, str]]]:
@@ -140,6 +189,7 @@ def _named_twice(*path: str) -> Callable[[Get], Iterator[tuple[Path, str]]]:
     return rule
 
 
+_RULES_OF_ALL: tuple[Callable[[Get], Iterator[tuple[Path, str]]], ...] = (_secret_in_env, _named_twice("secrets"))
 _RULES: tuple[Callable[[Get], Iterator[tuple[Path, str]]], ...] = (
     _data_source,
     _split_sum,
@@ -148,9 +198,10 @@ _RULES: tuple[Callable[[Get], Iterator[tuple[Path, str]]], ...] = (
     _lr_scheduler,
     _folds,
     _split_order,
+    _task,
     _batch_covers_workers,
-    _secret_in_env,
     _validation_needed,
-    _named_twice("secrets"),
+    _smaller_generator,
+    *_RULES_OF_ALL,
     _named_twice("training", "metrics"),
 )

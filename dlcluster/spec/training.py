@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dlcluster.spec.fields import Component, Filled
 from dlcluster.spec.section import Mode, Section
+from dlcluster.spec.units import WrongValueError, is_number
+
+
+def _class_weights(value: Any) -> Any:
+    numbers = isinstance(value, list) and all(is_number(each) and 0 < each < float("inf") for each in value)
+    if value in (None, "balanced") or (numbers and value):
+        return value
+    raise WrongValueError("must be balanced, or a list of numbers above 0, one for each class")
 
 
 class Optimizer(Section):
@@ -45,6 +53,21 @@ class EarlyStopping(Section):
     min_delta: float = Field(default=0.0, ge=0, description="How much better counts as better.")
 
 
+class Export(Section):
+    """What is made of the trained model beside its weights; each is held against the model as it was trained."""
+
+    torch_export: bool = Field(
+        default=False, description="Whether it is also kept as a program (torch.export) that runs without its code."
+    )
+    prune: float | None = Field(
+        default=None, gt=0, lt=1, description="Share of the weights set to zero, the smallest first, in a copy."
+    )
+    quantize: Literal["int8", "int8_activations"] | None = Field(
+        default=None,
+        description="Keep a copy with its dense layers in 8 bits; int8_activations computes in them, too.",
+    )
+
+
 class Training(Section):
     """How the model is trained."""
 
@@ -61,9 +84,16 @@ class Training(Section):
     loss: Component | None = Field(
         default=None, description="A loss by name, or package.module:function; default: by the task."
     )
-    class_weights: Literal["balanced"] | list[Annotated[float, Field(gt=0)]] | None = Field(
+    class_weights: Annotated[Literal["balanced"] | list[float] | None, BeforeValidator(_class_weights)] = Field(
         default=None,
         description="Weight of each class in the loss, in the order of the classes; balanced: the rarer, the more.",
+        json_schema_extra={
+            "anyOf": [
+                {"const": "balanced"},
+                {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1},
+                {"type": "null"},
+            ]
+        },
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the target spread over all classes, for cross_entropy."
@@ -87,6 +117,9 @@ class Training(Section):
         default=None, gt=0, description="Largest absolute value in the gradient; none by default."
     )
     early_stopping: EarlyStopping | None = Field(default=None, description="Ends training early; never by default.")
+    sample_every_epochs: int = Field(
+        default=5, ge=1, description="For generation: epochs between pictures of what the model makes."
+    )
     seed: int = Field(default=0, ge=0, description="Seed of weights, shuffling and dropout.")
     deterministic: bool = Field(
         default=False, description="Whether only algorithms are used that repeat bit by bit; slower."

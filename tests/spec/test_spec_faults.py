@@ -11,11 +11,12 @@ import pytest
 
 from dlcluster.errors import JobFileError
 from dlcluster.spec import job_from_dict, parse_job
+from dlcluster.spec.training import Training
 
 HEAD = "version: 1\nname: a\nmodel: {name: mlp}\ndata: {name: co2}\n"
 LEAST: dict[str, Any] = {"version": 1, "name": "a"}
 TOP = (
-    "version, name, kind, description, labels, model, data, training, resources, checkpoint, retry, limits, "
+    "version, name, kind, description, labels, model, data, training, export, resources, checkpoint, retry, limits, "
     "storage, env, secrets, runtime_env"
 )
 
@@ -79,11 +80,11 @@ ONE_KEY: list[tuple[str, list[str]]] = [
     ),
     (
         "training: {optimizer: {name: sdg}}",
-        ["5: training.optimizer.name: must be one of adam, adamw, sgd (got sdg): did you mean sgd?"],
+        ["5: training.optimizer.name: must be one of adam, adamw, sgd, rmsprop, adagrad (got sdg): did you mean sgd?"],
     ),
     (
         "training: {optimizer: {name: Adam}}",
-        ["5: training.optimizer.name: must be one of adam, adamw, sgd (got Adam): did you mean adam?"],
+        ["5: training.optimizer.name: must be one of adam, adamw, sgd, rmsprop, adagrad (got Adam): did you mean adam?"],
     ),
     ("training: {optimizer: adam}", ["5: training.optimizer: must be a mapping: write {name: adam}"]),
     ("training: {precision: no}", ["5: training.precision: must be one of fp32, bf16, fp16 (got no)"]),
@@ -101,9 +102,35 @@ ONE_KEY: list[tuple[str, list[str]]] = [
         ],
     ),
     (
-        "training: {metrics: [accuracy]}",
-        ["5: training.metrics[0]: must be your own function as package.module:function (got accuracy)"],
+        "training: {metrics: ['a:b:c']}",
+        ['5: training.metrics[0]: must be package.module:thing, both Python names (got "a:b:c")'],
     ),
+    (
+        "training: {class_weights: [1, 0]}",
+        ["5: training.class_weights: must be balanced, or a list of numbers above 0, one for each class (got a list)"],
+    ),
+    (
+        "training: {class_weights: even}",
+        ["5: training.class_weights: must be balanced, or a list of numbers above 0, one for each class (got even)"],
+    ),
+    ("training: {label_smoothing: 1}", ["5: training.label_smoothing: must be less than 1 (got 1)"]),
+    ("training: {optimizer: {beta1: 1.0}}", ["5: training.optimizer.beta1: must be less than 1 (got 1.0)"]),
+    (
+        "training: {lr_scheduler: {name: onecycle}}",
+        [
+            "5: training.lr_scheduler.name: must be one of constant, step, cosine, one_cycle, reduce_on_plateau "
+            "(got onecycle): did you mean one_cycle?"
+        ],
+    ),
+    (
+        "training: {lr_scheduler: {name: step, factor: 1}}",
+        ["5: training.lr_scheduler.factor: must be less than 1 (got 1)"],
+    ),
+    (
+        "training: {lr_scheduler: {name: step, gamma: 0.1}}",
+        ["5: training.lr_scheduler.gamma: unknown key: did you mean training.lr_scheduler.factor?"],
+    ),
+    ("training: {gradient_accumulation: 0}", ["5: training.gradient_accumulation: must be at least 1 (got 0)"]),
     ("training: {loss: 'a b'}", ['5: training.loss: must be a name such as lstm, or your own as package.module:thing (got "a b")']),
     ("training:", ["5: training: is empty: give it a value, or remove the key"]),
     ("description: 3", ['5: description: must be text: put it in quotes: "3"']),
@@ -209,7 +236,7 @@ ONE_KEY: list[tuple[str, list[str]]] = [
         '5: runtime_env.pip[1]: must be text: put it in quotes: "3"',
         '5: runtime_env.pip[2]: must not be empty (got "")',
     ]),
-    ("kind: trian", ["5: kind: must be train (got trian): did you mean train?"]),
+    ("kind: trian", ["5: kind: must be one of train, predict (got trian): did you mean train?"]),
 ]  # fmt: skip
 
 
@@ -240,12 +267,15 @@ KEYS = [
     ("Training: {}", "Training: unknown key: did you mean training?"),
     ("lr: 3", "lr: unknown key: did you mean training.optimizer.learning_rate?"),
     ("batch-size: 3", "batch-size: unknown key: did you mean training.global_batch_size?"),
-    ("patience: 3", "patience: unknown key: did you mean training.early_stopping.patience?"),
+    (
+        "patience: 3",
+        "patience: unknown key: did you mean training.lr_scheduler.patience or training.early_stopping.patience?",
+    ),
     ("metric: a", "metric: unknown key: did you mean training.early_stopping.metric or checkpoint.metric?"),
     ("zzz: 3", f"zzz: unknown key: must be one of {TOP}"),
     (
         "tune: {}",
-        "tune: unknown key: it belongs to another kind of job, and this version runs kind: train only",
+        "tune: unknown key: it belongs to another kind of job, and this version runs kind: train and predict only",
     ),
     ("1: a", f"1: unknown key: must be one of {TOP}"),
     ("on: a", f"on: unknown key: must be one of {TOP}"),
@@ -298,7 +328,45 @@ TOGETHER = [
         "5: training.early_stopping.metric: is validation_loss, but data.split.validation is 0: "
         "write train_loss, or validate on a share"]),
     (HEAD + "training: {optimizer: {momentum: 0.9}}", [
-        "5: training.optimizer.momentum: is for sgd only, not for adam (got 0.9): remove it, or write name: sgd"]),
+        "5: training.optimizer.momentum: is for sgd and rmsprop only, not for adam (got 0.9): remove it, or write "
+        "name: sgd"]),
+    (HEAD + "training: {optimizer: {name: rmsprop, momentum: 0.9, beta1: 0.8, beta2: 0.99, nesterov: true}}", [
+        "5: training.optimizer.beta1: is for adam and adamw only, not for rmsprop (got 0.8): remove it, or write "
+        "name: adam",
+        "5: training.optimizer.beta2: is for adam and adamw only, not for rmsprop (got 0.99): remove it, or write "
+        "name: adam",
+        "5: training.optimizer.nesterov: is for sgd only, not for rmsprop: remove it, or write name: sgd"]),
+    (HEAD + "training: {optimizer: {name: sgd, nesterov: true}}", [
+        "5: training.optimizer.nesterov: needs momentum: write training.optimizer.momentum: 0.9"]),
+    (HEAD + "training: {lr_scheduler: {name: cosine, factor: 0.5, every_epochs: 2, patience: 2}}", [
+        "5: training.lr_scheduler.factor: is for step and reduce_on_plateau only, not for cosine: remove it",
+        "5: training.lr_scheduler.every_epochs: is for step only, not for cosine: remove it",
+        "5: training.lr_scheduler.patience: is for reduce_on_plateau only, not for cosine: remove it"]),
+    (HEAD + "training: {lr_scheduler: {name: one_cycle, warmup_steps: 5}}", [
+        "5: training.lr_scheduler.warmup_steps: is not for one_cycle, which warms up by itself: remove it"]),
+    (HEAD.replace("co2}", "co2, split: {fold: 1}}"), [
+        "4: data.split.fold: needs data.split.folds: say how many folds there are"]),
+    (HEAD.replace("co2}", "co2, split: {folds: 3, fold: 3}}"), [
+        "4: data.split.fold: must be below data.split.folds (3), the first is 0 (got 3)"]),
+    (HEAD.replace("co2}", "co2, split: {folds: 3, files: {test: x}}}"), [
+        "4: data.split.folds: conflicts with data.split.files.test: the test split is one or the other"]),
+    (HEAD.replace("co2}", "co2, split: {stratify: true, by: time}}"), [
+        "4: data.split.stratify: conflicts with data.split.by: time: keep one of the two"]),
+    (HEAD.replace("co2}", "co2, task: forecast, split: {stratify: true, by: random}}"), [
+        "4: data.split.stratify: is for the task classification, not for forecast: remove it",
+        "4: data.split.by: random would let a forecast see what comes after its test: write time, or leave it out"]),
+    (HEAD.replace("co2}", "co2, task: regression}") + "training: {class_weights: balanced, label_smoothing: 0.1}", [
+        "5: training.class_weights: is for the task classification, not for regression: remove it",
+        "5: training.label_smoothing: is for the task classification or language_model, not for regression: "
+        "remove it"]),
+    (HEAD + "training: {loss: bce, class_weights: [1, 2], label_smoothing: 0.1}", [
+        "5: training.label_smoothing: is for the loss cross_entropy, not for bce: remove it"]),
+    (HEAD + "training: {loss: 'own:loss', class_weights: [1, 2]}", [
+        "5: training.class_weights: is for the loss cross_entropy or bce, not for own:loss: remove it"]),
+    (HEAD + "training: {metrics: [f1, f1]}", ["5: training.metrics[1]: f1 is in the list already: remove one"]),
+    (HEAD + "training: {gradient_accumulation: 20}\nresources: {num_workers: 2}", [
+        "5: training.gradient_accumulation: is 20, but a batch of 32 has 16 samples for each worker: "
+        "each part needs one"]),
     (HEAD + "training: {global_batch_size: 2}\nresources: {num_workers: 3}", [
         "5: training.global_batch_size: is 2, less than resources.num_workers (3): "
         "each worker needs a sample per step"]),
@@ -314,6 +382,26 @@ TOGETHER = [
 @pytest.mark.parametrize(("text", "found"), TOGETHER)
 def test_keys_that_conflict(text: str, found: list[str]) -> None:
     assert faults(text) == [f"j.yaml:{fault}" for fault in found]
+
+
+FINE = [
+    HEAD + "training: {optimizer: {name: rmsprop, momentum: 0.9}}",
+    HEAD + "training: {optimizer: {name: sgd, momentum: 0.9, nesterov: true}}",
+    HEAD + "training: {lr_scheduler: {name: step, factor: 0.5, every_epochs: 2, warmup_steps: 3}}",
+    HEAD + "training: {lr_scheduler: {name: reduce_on_plateau, factor: 0.5, patience: 2}}",
+    HEAD + "training: {gradient_clip: 1, gradient_clip_value: 1, gradient_accumulation: 32}",
+    HEAD.replace("co2}", "co2, task: language_model}") + "training: {label_smoothing: 0.1}",
+    HEAD.replace("co2}", "co2, task: classification, split: {stratify: true, by: random}}")
+    + "training: {class_weights: [1, 2], label_smoothing: 0.1}",
+    HEAD.replace("co2}", "co2, split: {folds: 3, fold: 2}}"),
+    # A file of its own is as good as a share.
+    HEAD.replace("co2}", "co2, split: {train: 0.8, validation: 0, files: {validation: x}}}"),
+]
+
+
+@pytest.mark.parametrize("text", FINE)
+def test_settings_that_go_together(text: str) -> None:
+    assert parse_job(text).version == 1
 
 
 def test_every_fault_in_one_go_in_the_order_of_the_file() -> None:
@@ -349,7 +437,7 @@ secrets: [HF]
         "each worker needs a sample per step",
         "j.yaml:11: training.epochs: must be at least 1 (got 0)",
         "j.yaml:12: training.epochs: is given twice, on line 11 and on line 12: keep one",
-        "j.yaml:14: training.optimizer.name: must be one of adam, adamw, sgd (got sdg): did you mean sgd?",
+        "j.yaml:14: training.optimizer.name: must be one of adam, adamw, sgd, rmsprop, adagrad (got sdg): did you mean sgd?",
         "j.yaml:17: name: is given twice, on line 2 and on line 17: keep one",
         "j.yaml:18: env.HF: is also under secrets: keep one of the two",
     ]
@@ -360,10 +448,10 @@ def test_very_many_faults_are_counted() -> None:
     assert (len(found), found[-1]) == (101, "j.yaml: and 900 more faults")
 
 
-@pytest.mark.parametrize("kind", ["tune", "bench", "predict"])
+@pytest.mark.parametrize("kind", ["tune", "bench"])
 def test_another_kind_is_one_fault(kind: str) -> None:
     text = f"version: 1\nkind: {kind}\nfoo: 3\ntune: {{metric: a}}\n"
-    assert faults(text) == [f"j.yaml:2: kind: this version of dlcluster runs kind: train only (got {kind})"]
+    assert faults(text) == [f"j.yaml:2: kind: this version of dlcluster runs kind: train and predict only (got {kind})"]
 
 
 def test_another_version_is_one_fault() -> None:
@@ -424,8 +512,7 @@ def test_faults_of_values_made_in_python() -> None:
         "<job>: model.params.b: must fit into 64 bits (got 0x100000000000000000000)",
         "<job>: model.params.z: holds U+0000, a character that cannot be stored: remove it",
         '<job>: model.params.3: keys must be text: put it in quotes: "3"',
-        "<job>: training: must be a mapping (got 3): its keys are epochs, global_batch_size, loss, metrics, "
-        "optimizer, lr_scheduler, precision, compile, gradient_clip, early_stopping, seed, deterministic",
+        "<job>: training: must be a mapping (got 3): its keys are " + ", ".join(Training.model_fields),
     ]
 
 
@@ -441,3 +528,15 @@ def test_a_job_must_be_a_mapping() -> None:
     with pytest.raises(JobFileError) as caught:
         job_from_dict([1])  # type: ignore[arg-type]
     assert str(caught.value) == "<job>: must be a mapping with keys such as version, name, model and data"
+
+
+def test_generation_keeps_its_last_epoch_and_has_no_metric_to_shrink_by() -> None:
+    text = (
+        "version: 1\nname: a\nmodel: {name: gan}\n"
+        "data: {path: a.npz, task: generation, split: {train: 1, validation: 0, test: 0}}\n"
+    )
+    assert parse_job(text, source="j.yaml").data.task == "generation"
+    assert faults(text + "export: {prune: 0.5, quantize: int8}\n") == [
+        "j.yaml:5: export.prune: is measured by a test metric, which generation has none of: remove it",
+        "j.yaml:5: export.quantize: is measured by a test metric, which generation has none of: remove it",
+    ]

@@ -105,7 +105,10 @@ def test_faults_of_the_file_and_of_overrides_come_together() -> None:
 def test_kind_and_version_by_override_are_one_fault() -> None:
     with pytest.raises(JobFileError) as caught:
         parse_job(TEXT, overrides=["kind=tune"])
-    assert str(caught.value) == "--set kind=tune: kind: this version of dlcluster runs kind: train only (got tune)"
+    assert (
+        str(caught.value)
+        == "--set kind=tune: kind: this version of dlcluster runs kind: train and predict only (got tune)"
+    )
 
 
 @pytest.mark.parametrize("override", ["env.TOKEN=123456789", "env={TOKEN: 123456789}"])
