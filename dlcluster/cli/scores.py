@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dlcluster.store.read import RunView
 
 _METRIC_WIDTH = 10
+_SCORES = frozenset({"accuracy", "auroc", "f1", "precision", "r2", "recall"})
+"""Metrics of which more is better; a ratio to a baseline's means something for errors only."""
 
 
 @click.command(
@@ -56,9 +58,13 @@ def results(run: str, epochs: bool, storage: str | None, output: str) -> None:
 
 def print_results(objects: Objects, view: RunView, output: str) -> None:
     """Prints the outcome of a run: what was measured, where it lies, and what to do next."""
+    from dlcluster.cli.predict import predicts, print_prediction
     from dlcluster.results.summary import comparisons
     from dlcluster.results.summary import results as gather
 
+    if predicts(view):
+        print_prediction(objects, view, output)
+        return
     document = gather(objects, view)
     if output == "json":
         print_json(document)
@@ -74,7 +80,8 @@ def print_results(objects: Objects, view: RunView, output: str) -> None:
     for trial in document["trials"]:
         compared = comparisons(trial)
         if compared:
-            click.echo(f"\n{_compared(compared, _baseline_name(view))}")
+            baseline = trial["baseline_name"] or "baseline"
+            click.echo(f"\n{_compared(compared, baseline)}")
     click.echo()
     for name, words in [("epochs", _trained(view, document["epochs"])), *_places(view, document)]:
         click.echo(f"{name:<17}{words}")
@@ -117,20 +124,15 @@ def _say_next(objects: Objects, view: RunView, document: Mapping[str, Any]) -> N
     say("\nnext: " + "\n      ".join(lines))
 
 
-def _baseline_name(view: RunView) -> str:
-    data = (view.fence.job if view.fence else {}).get("data", {})
-    forecast = data.get("task") in (None, "forecast")
-    return "persistence" if forecast else "mean of train"
-
-
 def _compared(found: Sequence[Comparison], baseline: str) -> str:
     with_baseline = any(item.baseline is not None for item in found)
-    header = ["test error", "model", *([baseline, "model / it"] if with_baseline else [])]
+    header = ["test", "model", *([baseline, "model / it"] if with_baseline else [])]
     rows = []
     for item in found:
-        row = [item.metric.removeprefix("test_"), number(item.value)]
+        metric = item.metric.removeprefix("test_")
+        row = [metric, number(item.value)]
         if with_baseline:
-            ratio = item.value / item.baseline if item.baseline else None
+            ratio = item.value / item.baseline if item.baseline and metric not in _SCORES else None
             row += [number(item.baseline), "" if ratio is None else f"{ratio:.2f}"]
         rows.append(row)
     return table(rows, header, right=header[1:])

@@ -30,7 +30,8 @@ _DECLARED = {
         spec_sha256 code_sha256 fence:i32 submission_id dlcluster_version""",
     "trials": """run_id trial_id fence:i32 seq:i64 setting_id seed:i64 fold:i32 state reason num_epochs:i64
         num_steps:i64 best_epoch:i64 best_value:f64 test_loss:f64 metrics:numbers baseline:numbers
-        num_parameters:i64 started_at ended_at duration_seconds:f64 gpu_seconds:f64 params model_uri""",
+        baseline_name num_parameters:i64 started_at ended_at duration_seconds:f64 gpu_seconds:f64 params
+        model_uri""",
     "attempts": """run_id trial_id fence:i32 attempt:i32 seq:i64 start_epoch:i64 start_step:i64 started_at
         ended_at duration_seconds:f64 state cause message num_workers:i32 host pid:i64 device
         restored_from""",

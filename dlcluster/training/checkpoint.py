@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+
+from dlcluster.training.optim import Schedule
 
 STATE_FILE = "state.pt"
 SAVING_SHARE = 0.02
@@ -29,8 +30,8 @@ class Progress:
         epoch: Epoch under way, from 1.
         step_in_epoch: Steps of it that are done.
         step: Steps done in all epochs.
-        loss_sum: Loss times samples, added up over this epoch's steps and this rank.
-        samples: Samples behind ``loss_sum``.
+        loss_sums: Each loss times samples, added up over this epoch's steps on this rank.
+        samples: Samples behind ``loss_sums``.
         epoch_seconds: Training seconds spent in this epoch so far.
         best_epoch: Epoch with the best metric so far; 0 before there is one.
         best_value: Its value.
@@ -42,7 +43,7 @@ class Progress:
     epoch: int = 1
     step_in_epoch: int = 0
     step: int = 0
-    loss_sum: float = 0.0
+    loss_sums: dict[str, float] = field(default_factory=dict)
     samples: int = 0
     epoch_seconds: float = 0.0
     best_epoch: int = 0
@@ -58,16 +59,16 @@ class Training:
 
     Attributes:
         model: The bare model, neither compiled nor wrapped.
-        optimizer: Its optimizer.
-        lr_scheduler: Its schedule.
+        optimizers: Its optimizers by name; one, unless the model brings a training of its own.
+        schedules: The learning rate of each of them.
         scaler: Gradient scaler of fp16; passes gradients through otherwise.
         progress: Where it stands.
         best_model: Copy of the weights of the best epoch, when that is not the last one.
     """
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
-    lr_scheduler: LambdaLR
+    optimizers: dict[str, torch.optim.Optimizer]
+    schedules: dict[str, Schedule]
     scaler: torch.amp.GradScaler
     progress: Progress = field(default_factory=Progress)
     best_model: dict[str, Tensor] | None = None
@@ -115,7 +116,7 @@ def capture(training: Training, random_states: list[Any], loss_sums: list[Any]) 
     Args:
         training: What to copy.
         random_states: One `random_state` for each rank.
-        loss_sums: ``(loss_sum, samples)`` of each rank.
+        loss_sums: ``(loss_sums, samples)`` of each rank.
 
     Returns:
         Tensors and plain values only, so that ``torch.load(weights_only=True)`` reads it back.
@@ -127,10 +128,8 @@ def capture(training: Training, random_states: list[Any], loss_sums: list[Any]) 
     best = training.best_model
     return {
         "model": best if is_best and best is not None else copied(training.model.state_dict()),
-        "optimizer": copied(training.optimizer.state_dict()),
-        "lr_scheduler": {
-            key: value for key, value in training.lr_scheduler.state_dict().items() if key != "lr_lambdas"
-        },
+        "optimizers": {name: copied(each.state_dict()) for name, each in training.optimizers.items()},
+        "schedules": {name: copied(each.state_dict()) for name, each in training.schedules.items()},
         "scaler": copied(training.scaler.state_dict()),
         "progress": progress,
         "best_model": best,
@@ -161,15 +160,17 @@ def restore(training: Training, data: bytes, *, rank: int) -> None:
     """
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     training.model.load_state_dict(state["model"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.lr_scheduler.load_state_dict({**state["lr_scheduler"], "lr_lambdas": [None]})
+    for name, optimizer in training.optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    for name, schedule in training.schedules.items():
+        schedule.load_state_dict(state["schedules"][name])
     training.scaler.load_state_dict(state["scaler"])
     training.best_model = state["best_model"]
     progress = state["progress"]
     training.progress = Progress(**{**progress, "history": json.loads(progress["history"])})
     sums = state["loss_sums"]
     if rank < len(sums) and len(sums) == len(state["random"]):
-        training.progress.loss_sum, training.progress.samples = float(sums[rank][0]), int(sums[rank][1])
+        training.progress.loss_sums, training.progress.samples = dict(sums[rank][0]), int(sums[rank][1])
         set_random_state(state["random"][rank])
 
 

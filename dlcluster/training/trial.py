@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import bdb
-import json
 import os
 import socket
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,20 +16,20 @@ from torch import Tensor
 from dlcluster.data.batches import Samples, WindowSamples
 from dlcluster.data.load import load_data
 from dlcluster.errors import ComponentError, DlclusterError
-from dlcluster.models.catalog import make_model
 from dlcluster.store.checkpoints import checkpoint_name, newest_checkpoint, prune, put_checkpoint
+from dlcluster.store.keys import claim_folder
+from dlcluster.training.build import build_model, build_training, freeze
 from dlcluster.training.checkpoint import STATE_FILE, Saver, Training, restore
 from dlcluster.training.ended import Attempt, TrialEnded
-from dlcluster.training.loop import Ended, Hooks, autocast_for, evaluate, train
-from dlcluster.training.objective import Objective, make_objective
-from dlcluster.training.optim import make_lr_scheduler, make_optimizer
+from dlcluster.training.finish import keep_model, measure
+from dlcluster.training.fit import check_metrics, check_shapes, place
+from dlcluster.training.grids import grid_png
+from dlcluster.training.loop import Hooks, train
+from dlcluster.training.objective import make_objective
 from dlcluster.training.ranks import Ranks
+from dlcluster.training.start import load_weights
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from dlcluster.data.prepared import Prepared
-    from dlcluster.spec import TrainJob
     from dlcluster.store.objects import Objects
 
 RESIDENT_SHARE = 0.25
@@ -74,7 +72,7 @@ def run_attempt(
     except (Exception, SystemExit) as error:
         cause = "infrastructure" if _is_connection(error, ranks) else "user_error"
         words = f"{type(error).__name__}: {error}"
-        return TrialEnded("FAILED", cause, f"{_place(error)}{words}", details=traceback.format_exc())
+        return TrialEnded("FAILED", cause, f"{place(error)}{words}", details=traceback.format_exc())
 
 
 def _run(
@@ -87,27 +85,24 @@ def _run(
 ) -> TrialEnded:
     job, began = attempt.job, datetime.now(UTC)
     torch.set_num_threads(attempt.threads)
-    torch.use_deterministic_algorithms(job.training.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != job.training.deterministic:
+        # Not called for nothing: it loads torch's compiler, two seconds of a worker's start.
+        torch.use_deterministic_algorithms(job.training.deterministic)
     torch.manual_seed(job.training.seed)
     data = load_data(job.data)
     for note in data.notes if ranks.leads else ():
         say(note)
-    objective = make_objective(data.task, job.training.loss, job.training.metrics, data.unit_scale).to(ranks.device)
-    model = make_model(job.model.name, job.model.params, data.shapes)
+    objective = make_objective(job.training, data).to(ranks.device)
+    model = build_model(job.model, data)
+    if job.model.init_from is not None:
+        for line in load_weights(model, objects, job.model.init_from):
+            (say if ranks.leads else _quiet)(line)
+    freeze(model, job.model.freeze)
     model = model.to(ranks.device)
     check_shapes(model, data, objective, job.model.name, ranks.device)
     splits = {name: _placed(samples, ranks.device) for name, samples in data.splits.items()}
-    _check_metrics(job, data, objective)
-    steps = -(-len(splits["train"]) // job.training.global_batch_size) * job.training.epochs
-    optimizer = make_optimizer(job.training.optimizer, model, compiled=job.training.compile)
-    training = Training(
-        model,
-        optimizer,
-        make_lr_scheduler(job.training.lr_scheduler, optimizer, steps),
-        torch.amp.GradScaler(
-            ranks.device.type, enabled=job.training.precision == "fp16" and ranks.device.type == "cuda"
-        ),
-    )
+    check_metrics(job, data, objective)
+    training = build_training(job, data, model)
     # Weights are the same on all ranks; what each draws from now on (dropout) is its own.
     torch.manual_seed(job.training.seed * 1_000_003 + ranks.rank)
     restored = _restore(attempt, objects, training, ranks, say)
@@ -123,9 +118,16 @@ def _run(
         send("epochs", _timed(row))
         say(epoch_line(row, job.training.epochs))
 
+    def show(epoch: int, pictures: Tensor) -> None:
+        if pictures.dim() == 4 and pictures.shape[1] in (1, 3):
+            key = f"{claim_folder(attempt.run_id, attempt.fence)}artifacts/{attempt.trial_id}/samples-{epoch:04d}.png"
+            objects.put(key, grid_png(pictures))
+            say(f"samples of epoch {epoch}: {objects.locate(key)}")
+
     saver = _saver(attempt, objects, training, say) if ranks.leads else None
     try:
-        ended = train(job, training, splits, objective, ranks, Hooks(report=report, stop=stop, saver=saver))
+        hooks = Hooks(report=report, stop=stop, saver=saver, show=show if ranks.leads else None)
+        ended = train(job, training, splits, objective, ranks, hooks, data.augment)
     finally:
         if saver is not None:
             saver.close()
@@ -138,61 +140,15 @@ def _run(
         "num_parameters": sum(parameter.numel() for parameter in training.model.parameters()),
     }
     if ended.state == "SUCCEEDED":
-        row |= _test(job, data, splits, training.model, objective, ranks)
+        measured, confusion = measure(job, data, splits, training.model, objective, ranks)
+        row |= measured
         if ranks.leads:
-            row["model_uri"] = _keep_model(attempt, objects, training.model, data, ended)
+            row["model_uri"] = keep_model(attempt, objects, training.model, data, ended, confusion, objective, say)
     return TrialEnded(ended.state, ended.cause, ended.reason, row=row)
 
 
-def check_shapes(model: nn.Module, data: Prepared, objective: Objective, name: str, device: torch.device) -> None:
-    """Runs one sample through model and loss, so that a misfit is said in words before training.
-
-    Raises:
-        ComponentError: With both shapes.
-    """
-    x, y = (part.to(device) for part in data.splits["train"].gather(torch.arange(min(2, len(data.splits["train"])))))
-    state, was_training = torch.get_rng_state(), model.training
-    model.eval()  # batch norm cannot train on so few samples, and must not learn from them
-    try:
-        with torch.no_grad():
-            prediction = model(x)
-            if isinstance(prediction, Tensor) and tuple(prediction.shape[1:]) != data.output_shape:
-                raise ComponentError(
-                    f"model {name} predicts shape {tuple(prediction.shape)} for x {tuple(x.shape)}, but the data needs "
-                    f"{(len(x), *data.output_shape)} (y is {tuple(y.shape)})"
-                )
-            loss = objective.loss(prediction, y)
-            if not isinstance(loss, Tensor) or loss.dim() != 0:
-                shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-                raise ComponentError(f"training.loss must return one number for a batch, not {shape}")
-            objective.sums(prediction, y)
-    except (ComponentError, bdb.BdbQuit):
-        raise
-    except (Exception, SystemExit) as error:
-        raise ComponentError(
-            f"model {name} does not work on this data: {_place(error)}{type(error).__name__}: {error}",
-            hint=f"x is {tuple(x.shape)}, y is {tuple(y.shape)}, predictions must be {(len(x), *data.output_shape)}.",
-        ) from error
-    finally:
-        model.train(was_training)
-        torch.set_rng_state(state)
-
-
-def _check_metrics(job: TrainJob, data: Prepared, objective: Objective) -> None:
-    """Refuses a metric to stop or choose by that no epoch will report."""
-    known = {"train_loss", "learning_rate"}
-    if len(data.splits["validation"]):
-        known |= set(objective.metrics(torch.ones(len(objective.names)), "validation"))
-    stopping = job.training.early_stopping
-    named = [("training.early_stopping.metric", stopping.metric)] if stopping else []
-    if job.checkpoint.metric != "validation_loss" or len(data.splits["validation"]):
-        named.append(("checkpoint.metric", job.checkpoint.metric))
-    for key, metric in named:
-        if metric not in known:
-            why = "" if len(data.splits["validation"]) else " (there is no validation split)"
-            raise ComponentError(
-                f"{key}: no epoch reports {metric!r}{why}", hint=f"One of: {', '.join(sorted(known))}."
-            )
+def _quiet(line: str) -> None:
+    del line
 
 
 def _placed(samples: Samples, device: torch.device) -> Samples:
@@ -267,49 +223,6 @@ def _start_row(training: Training, ranks: Ranks, began: datetime, restored: str 
     }
 
 
-def _test(
-    job: TrainJob,
-    data: Prepared,
-    splits: Mapping[str, Samples],
-    model: nn.Module,
-    objective: Objective,
-    ranks: Ranks,
-) -> dict[str, Any]:
-    """Measures the best model, and what anybody could predict, on the test split."""
-    if not len(splits["test"]):
-        return {}
-    size, precision = job.training.global_batch_size, autocast_for(job.training.precision, ranks.device)
-    metrics = evaluate(model, splits["test"], objective, ranks, "test", size, precision)
-    row: dict[str, Any] = {"test_loss": metrics["test_loss"], "metrics": metrics}
-    if data.baseline is not None:
-        row["baseline"] = evaluate(data.baseline, splits["test"], objective, ranks, "test", size)
-    return row
-
-
-def _keep_model(attempt: Attempt, objects: Objects, model: nn.Module, data: Prepared, ended: Ended) -> str:
-    """Puts the weights (safetensors) and all it takes to use them again into the store."""
-    from safetensors.torch import save
-
-    prefix = f"models/{attempt.run_id}/f{attempt.fence}/{attempt.trial_id}"
-    # A copy of each tensor: safetensors refuses tied weights that share memory.
-    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    config = {
-        "model": attempt.job.model.model_dump(mode="json"),
-        "input_shape": data.input_shape,
-        "output_shape": data.output_shape,
-        "num_classes": data.num_classes,
-        "task": data.task,
-        "data": attempt.job.data.model_dump(mode="json"),
-        "preparation": None
-        if data.preparation is None
-        else {"kind": data.preparation.kind, **data.preparation.config()},
-        "reason": ended.reason,
-    }
-    objects.put(f"{prefix}/model.safetensors", save(weights))
-    objects.put(f"{prefix}/config.json", json.dumps(config, indent=1).encode())
-    return f"{objects.uri}/v1/{prefix}"
-
-
 def _is_connection(error: BaseException, ranks: Ranks) -> bool:
     """Whether an error looks like the loss of another rank rather than a fault in the user's code."""
     if ranks.world == 1:
@@ -326,17 +239,3 @@ def _is_connection(error: BaseException, ranks: Ranks) -> bool:
         "process group",
     )
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
-
-
-def _place(error: BaseException) -> str:
-    """``model.py:12: `` where the user's own code raised, or nothing when it was not there."""
-    here = Path(__file__).resolve().parent.parent
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if "site-packages" in path.parts or path.is_relative_to(here) or not path.is_file():
-            continue
-        if "lib" in path.parts and any(part.startswith("python3") for part in path.parts):
-            continue
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name
-        return f"{shown}:{frame.lineno}: "
-    return ""

@@ -125,9 +125,11 @@ def test_show_as_json_has_the_job_and_every_attempt(made: Made, here: Run) -> No
 RESULTS = """\
 <succeeded>  SUCCEEDED
 
-test error  model  persistence  model / it
+test  model  persistence  model / it
 loss  <x>  <x>  <x>
 mae  <x>  <x>  <x>
+mse  <x>  <x>  <x>
+r2  <x>  -<x>
 rmse  <x>  <x>  <x>
 scaled_mae  <x>  <x>  <x>
 scaled_rmse  <x>  <x>  <x>
@@ -181,7 +183,11 @@ def test_results_as_json(made: Made, here: Run) -> None:
     assert trial["params"]["model"] == {
         "name": "lstm",
         "params": {"hidden_size": 50, "num_layers": 1, "dropout": 0.0},
+        "init": None,
+        "init_from": None,
+        "freeze": [],
     }
+    assert trial["baseline_name"] == "persistence"
     assert trial["metrics"].keys() == trial["baseline"].keys()
     assert [row["epoch"] for row in document["epochs"]] == [1, 2, 3]
     assert all(Path(path).is_file() for paths in document["files"].values() for path in paths)
@@ -310,5 +316,8 @@ def test_what_a_job_file_can_name(verb: str, here: Run) -> None:
 
 def test_models_have_their_defaults(here: Run) -> None:
     (lstm,) = [row for row in parsed(here("models", "-o", "json").out) if row["name"] == "lstm"]
-    assert lstm["params"] == {"hidden_size": 50, "num_layers": 1, "dropout": 0.0, "bidirectional": False}
+    assert lstm["params"] == {
+        "hidden_size": 50, "num_layers": 1, "dropout": 0.0, "bidirectional": False, "embedding_size": 64,
+        "channel_independent": False,
+    }  # fmt: skip
     assert "hidden_size=50, num_layers=1, dropout=0.0, bidirectional=False" in here("models").out

@@ -8,11 +8,10 @@ import torch
 
 from dlcluster.data.load import load_data
 from dlcluster.data.prepared import Prepared
-from dlcluster.models.catalog import make_model
 from dlcluster.spec import TrainJob, job_from_dict
+from dlcluster.training.build import build_model, build_training
 from dlcluster.training.checkpoint import Training
 from dlcluster.training.objective import Objective, make_objective
-from dlcluster.training.optim import make_lr_scheduler, make_optimizer
 
 
 def make_job(**training: Any) -> TrainJob:
@@ -36,12 +35,8 @@ def make_training(job: TrainJob) -> tuple[Prepared, Objective, Training]:
     """Data, objective and a fresh training of a job."""
     data = load_data(job.data)
     torch.manual_seed(job.training.seed)
-    model = make_model(job.model.name, job.model.params, data.shapes)
-    optimizer = make_optimizer(job.training.optimizer, model)
-    steps = -(-len(data.splits["train"]) // job.training.global_batch_size) * job.training.epochs
-    objective = make_objective(data.task, job.training.loss, job.training.metrics, data.unit_scale)
-    scheduler = make_lr_scheduler(job.training.lr_scheduler, optimizer, steps)
-    return data, objective, Training(model, optimizer, scheduler, torch.amp.GradScaler("cpu", enabled=False))
+    model = build_model(job.model, data)
+    return data, make_objective(job.training, data), build_training(job, data, model)
 
 
 def curve(rows: list[dict[str, Any]]) -> list[tuple[int, int, float, float]]:
