@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from dlcluster.cluster.ending import dead_reason
 from dlcluster.cluster.ending import stop as stop_run
+from dlcluster.cluster.predict import own_code, settled, trained_by
 from dlcluster.cluster.submit import put_claim, resume, secret_values, send, storage_uri
-from dlcluster.errors import ExitCode, RunEnded, UsageError
+from dlcluster.errors import ExitCode, Fault, JobFileError, RunEnded, UsageError
 from dlcluster.results.follow import Update, follow
 from dlcluster.results.summary import results
-from dlcluster.spec import TrainJob, job_from_dict, job_warnings, load_job
+from dlcluster.spec import Job, PredictJob, TrainJob, any_job_from_dict, job_warnings, load_any_job
 from dlcluster.store import Store, open_store
 from dlcluster.store.read import RunView, view
 from dlcluster.training.components import check_names
@@ -34,7 +35,24 @@ def load(
     overrides: Sequence[str] = (),
     folder: Path | None = None,
 ) -> TrainJob:
-    """Reads and checks a job, names and parameters of its components included.
+    """Reads and checks a job to train; see `load_any`.
+
+    Raises:
+        JobFileError: With every fault, or because it is a job of another kind.
+    """
+    checked = load_any(job, overrides=overrides, folder=folder)
+    if not isinstance(checked, TrainJob):
+        raise JobFileError([Fault("<job>", "kind", f"must be train here (got {checked.kind})")])
+    return checked
+
+
+def load_any(
+    job: str | os.PathLike[str] | Mapping[str, Any] | Job,
+    *,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+) -> Job:
+    """Reads and checks a job of any kind, names and parameters of its components included.
 
     Args:
         job: Path of a job file, its content as a mapping, or a job.
@@ -45,12 +63,12 @@ def load(
         JobFileError: With every fault.
     """
     where = folder or Path.cwd()
-    checks = [lambda raw: check_names(raw, where)]
-    if isinstance(job, TrainJob):
+    checks = [lambda raw: [] if raw.get("kind") == "predict" else check_names(raw, where)]
+    if isinstance(job, TrainJob | PredictJob):
         job = job.model_dump(mode="json")
     if isinstance(job, Mapping):
-        return job_from_dict(job, checks=checks)
-    return load_job(job, overrides=overrides, checks=checks)
+        return any_job_from_dict(job, checks=checks)
+    return load_any_job(job, overrides=overrides, checks=checks)
 
 
 @dataclass(frozen=True)
@@ -140,7 +158,7 @@ class Run:
 
 
 def submit(
-    job: str | os.PathLike[str] | Mapping[str, Any] | TrainJob,
+    job: str | os.PathLike[str] | Mapping[str, Any] | Job,
     *,
     storage: str | None = None,
     address: str | None = None,
@@ -165,7 +183,7 @@ def submit(
         DlclusterError: When the cluster or the store is away or refuses.
     """
     folder = Path.cwd()
-    checked = load(job, overrides=overrides, folder=folder)
+    checked = load_any(job, overrides=overrides, folder=folder)
     warnings = job_warnings(checked)
     if local:
         return _run_here(checked, storage, folder, warnings, say)
@@ -181,7 +199,53 @@ def submit(
     return Run(sent.fence.run_id, sent.objects, tuple(sent.warnings))
 
 
-def _run_here(job: TrainJob, storage: str | None, folder: Path, warnings: list[str], say: Callable[[str], None]) -> Run:
+def predict(
+    run: str,
+    *,
+    data: str,
+    out: str,
+    format: str | None = None,
+    batch_size: int = 1024,
+    resources: Mapping[str, Any] | None = None,
+    storage: str | None = None,
+    address: str | None = None,
+    local: bool = False,
+    insecure: bool = False,
+    say: Callable[[str], None] = _quiet,
+) -> Run:
+    """Submits a job that predicts with a run's model; see `submit`.
+
+    Args:
+        run: A run's id, the beginning of one, ``latest``, or a model's uri.
+        data: A file, folder or glob, local, ``s3://`` or ``https://``.
+        out: A folder or ``s3://bucket/prefix`` without files; it gets Parquet, and ``_SUCCESS`` once it is whole.
+        format: ``csv``, ``parquet``, ``images`` or ``text``; default by the files' ending.
+        batch_size: Rows the model is given at once.
+        resources: As in a job file.
+        storage: The store with the run, which keeps this one too.
+        address: The cluster's dashboard.
+        local: Predict here, without Ray.
+        insecure: Allow plain http to another machine without a token.
+        say: Takes a line for people.
+
+    Raises:
+        DlclusterError: There is no such run, it has no model, ``out`` holds files, or the cluster or store refuses.
+    """
+    from dlcluster.store.objects import open_objects
+
+    trained = trained_by(open_objects(storage_uri(None, storage)), run)
+    wanted = {"run": trained.named, "data": data, "out": out, "batch_size": batch_size}
+    job = {
+        "version": 1,
+        "name": f"predict-{trained.job.name if trained.job else 'model'}"[:40].rstrip("-"),
+        "kind": "predict",
+        "predict": {**wanted, "format": format} if format is not None else wanted,
+        "resources": dict(resources or {}),
+    }
+    return submit(job, storage=storage, address=address, local=local, insecure=insecure, say=say)
+
+
+def _run_here(job: Job, storage: str | None, folder: Path, warnings: list[str], say: Callable[[str], None]) -> Run:
     from dlcluster.driver.local import run_local
     from dlcluster.store.objects import open_objects
 
@@ -192,9 +256,14 @@ def _run_here(job: TrainJob, storage: str | None, folder: Path, warnings: list[s
         )
     env = {**job.env, **secret_values(job)}
     objects = open_objects(storage_uri(job, storage))
+    work_folder = folder / (job.runtime_env.working_dir or ".")
+    if isinstance(job, PredictJob):
+        trained = trained_by(objects, job.predict.run)
+        job = settled(job, trained, folder)
+        work_folder = own_code(trained, work_folder)
     fence = put_claim(objects, job, code_sha256=None, address=None, warnings=warnings)
     say(f"run {fence.run_id} in this process")
-    run_local(objects, fence, job, folder=folder / (job.runtime_env.working_dir or "."), env=env, say=say)
+    run_local(objects, fence, job, folder=work_folder, env=env, say=say)
     return Run(fence.run_id, objects, tuple(warnings))
 
 

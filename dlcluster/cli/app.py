@@ -17,6 +17,7 @@ from dlcluster.cli.cluster import cluster
 from dlcluster.cli.group import Group
 from dlcluster.cli.job import schema, submit, validate
 from dlcluster.cli.output import discard, say
+from dlcluster.cli.predict import predict
 from dlcluster.cli.runs import list_runs, logs, resume, show, stop
 from dlcluster.cli.scores import results
 from dlcluster.cli.text import clean, coloured
@@ -38,7 +39,7 @@ def cli() -> None:
 
 
 for command in (
-    submit, validate, schema, list_runs, show, logs, stop, resume, results, models, datasets, cluster,
+    submit, validate, schema, list_runs, show, logs, stop, resume, results, predict, models, datasets, cluster,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -63,6 +63,7 @@ def finish(context: click.Context, run: Run, *, detach: bool, output: str, ended
         output: ``table``, ``json`` or ``csv``.
         ended: It has ended already.
     """
+    from dlcluster.cli.predict import follow_prediction, predicts
     from dlcluster.cli.scores import print_results
 
     if detach:
@@ -72,7 +73,10 @@ def finish(context: click.Context, run: Run, *, detach: bool, output: str, ended
             click.echo(run.run_id)
         say(f"sent; follow it with: {command_for(run.objects, 'logs', run.run_id, '-f')}")
         context.exit(ExitCode.SUCCEEDED)
-    view = run.view if ended else follow_epochs(run, quiet=output != "table")
+    view = run.view
+    if not ended:
+        follow = follow_prediction if predicts(view) else follow_epochs
+        view = follow(run, quiet=output != "table")
     with until_closed():
         print_results(run.objects, view, output)
     context.exit(view.exit_code if view.exit_code is not None else ExitCode.FAILED)

@@ -70,19 +70,19 @@ def submit(
     if local and (address or detach):
         other = "--address" if address else "--detach"
         raise click.UsageError(f"--local runs the job here; it does not go with {other}")
-    job = api.load(file, overrides=overrides)
+    job = api.load_any(file, overrides=overrides)
     warnings = job_warnings(job)
     for warning in warnings:
         say(f"warning: {warning}")
     try:
-        with _prints_as_talk(output) if local else nullcontext():
+        with prints_as_talk(output, local=local):
             run = api.submit(
                 job,
                 storage=storage,
                 address=address,
                 local=local,
                 insecure=insecure,
-                say=_talk_here(output) if local else say,
+                say=talk_here(output) if local else say,
             )
     except KeyboardInterrupt:
         if not local:
@@ -95,14 +95,23 @@ def submit(
     finish(context, run, detach=detach, output=output, ended=local)
 
 
-def _prints_as_talk(output: str) -> AbstractContextManager[object]:
-    """What a user's own code prints is talk, where stdout is for data; on a terminal a debugger needs it as it is."""
+def prints_as_talk(output: str, *, local: bool) -> AbstractContextManager[object]:
+    """What a user's own code prints is talk, where stdout is for data; on a terminal a debugger needs it as it is.
+
+    Args:
+        output: ``table``, ``json`` or ``csv``.
+        local: Whether it runs in this process at all.
+    """
     mixes = output == "table" and sys.stdout.isatty()
-    return nullcontext() if mixes else redirect_stdout(sys.stderr)
+    return nullcontext() if mixes or not local else redirect_stdout(sys.stderr)
 
 
-def _talk_here(output: str) -> Callable[[str], None]:
-    """How a run in this process talks: all its lines but the last, where it comes again with the results."""
+def talk_here(output: str) -> Callable[[str], None]:
+    """How a run in this process talks: all its lines but the last, where it comes again with the results.
+
+    Args:
+        output: ``table``, ``json`` or ``csv``.
+    """
     ends = ("SUCCEEDED", "FAILED", "STOPPED") if output == "table" else ()
 
     def talk(line: str) -> None:
@@ -128,10 +137,10 @@ def validate(file: Path, overrides: tuple[str, ...], output: str) -> None:
 
     Every fault is listed with its line; nothing is sent.
     """
-    from dlcluster.api import load
+    from dlcluster.api import load_any
     from dlcluster.spec import job_warnings
 
-    job = load(file, overrides=overrides)
+    job = load_any(file, overrides=overrides)
     for warning in job_warnings(job):
         say(f"warning: {warning}")
     if output == "json":

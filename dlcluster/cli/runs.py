@@ -163,9 +163,13 @@ def _facts(found: Run, view: RunView) -> list[tuple[str, str]]:
 def _in_words(job: Mapping[str, Any]) -> str:
     """What a job does: ``lstm on co2, 2 workers with 1 GPU each``."""
     model, data, resources = (job.get(name) or {} for name in ("model", "data", "resources"))
-    if not model or not data:
+    predict = job.get("predict") or {}
+    if predict:
+        line = f"{predict.get('run')} predicts {predict.get('data')} into {predict.get('out')}"
+    elif model and data:
+        line = f"{model.get('name')} on {data.get('name') or data.get('path')}"
+    else:
         return ""
-    line = f"{model.get('name')} on {data.get('name') or data.get('path')}"
     workers, gpus = resources.get("num_workers") or 1, resources.get("gpus_per_worker") or 0
     with_gpus = f" with {gpus:g} GPU{'s' if gpus > 1 else ''}{' each' if workers > 1 else ''}" if gpus else ""
     return line if workers == 1 and not gpus else f"{line}, {workers} worker{'s' * (workers > 1)}{with_gpus}"

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from dlcluster.cluster.ending import dead_reason, settle, who
 from dlcluster.cluster.jobs import Jobs, Target, find_cluster
 from dlcluster.cluster.package import build_package
+from dlcluster.cluster.predict import code_of, settled, trained_by
 from dlcluster.cluster.rest import is_loopback
 from dlcluster.errors import ClusterError, ExitCode, UsageError
-from dlcluster.spec import TrainJob
+from dlcluster.spec import Job, PredictJob, TrainJob, job_from_kept
 from dlcluster.store.code_packages import get_code, put_code
 from dlcluster.store.fence import Fence, claim, new_run_id, submission_id
 from dlcluster.store.objects import open_objects
@@ -46,12 +47,12 @@ class Sent:
     warnings: list[str]
 
 
-def storage_uri(job: TrainJob | None, storage: str | None) -> str:
+def storage_uri(job: Job | None, storage: str | None) -> str:
     """Returns where results go: the option, else the job file, else ``DLCLUSTER_STORAGE``, else ``./results``."""
     return storage or (job.storage.path if job else None) or os.environ.get("DLCLUSTER_STORAGE") or "results"
 
 
-def secret_values(job: TrainJob) -> dict[str, str]:
+def secret_values(job: Job) -> dict[str, str]:
     """Takes the job's secrets from this process's environment.
 
     Raises:
@@ -67,7 +68,7 @@ def secret_values(job: TrainJob) -> dict[str, str]:
 
 
 def send(
-    job: TrainJob,
+    job: Job,
     *,
     storage: str | None,
     address: str | None,
@@ -94,14 +95,19 @@ def send(
     """
     values = secret_values(job)
     uri = storage_uri(job, storage)
-    package = build_package(_traveling_folder(job, folder), exclude=_local_folder(uri))
+    objects = open_objects(uri)
+    if isinstance(job, PredictJob):
+        trained = trained_by(objects, job.predict.run)
+        job = settled(job, trained, folder)
+        package = code_of(trained, job, folder)
+    else:
+        package = build_package(_traveling_folder(job, folder), exclude=_local_folder(uri))
+        job = _absolute(job, folder)
     target = find_cluster(address, say=say)
     if target.is_local:
         _refuse_too_large(job, target)
     else:
         _refuse_unshared(job, uri)
-    job = _absolute(job, folder)
-    objects = open_objects(uri)
     put_code(objects, package.sha256, package.data)
     notes = [*(warnings or []), *package.warnings]
     fence = put_claim(objects, job, code_sha256=package.sha256, address=target.address, warnings=notes)
@@ -142,7 +148,7 @@ def resume(
         )
     if last.code_sha256 is None:
         raise UsageError(f"{view.run_id} was run with --local; its code is not in the store")
-    job = TrainJob.model_validate(last.job)
+    job = job_from_kept(last.job)
     values = secret_values(job)
     data = get_code(objects, last.code_sha256)
     target = find_cluster(address or _again(last.address), say=say)
@@ -169,7 +175,7 @@ def _again(address: str | None) -> str | None:
 def _start_driver(
     objects: Objects,
     fence: Fence,
-    job: TrainJob,
+    job: Job,
     target: Target,
     code: bytes,
     values: dict[str, str],
@@ -205,7 +211,7 @@ def _start_driver(
 
 
 def put_claim(
-    objects: Objects, job: TrainJob, *, code_sha256: str | None, address: str | None, warnings: list[str]
+    objects: Objects, job: Job, *, code_sha256: str | None, address: str | None, warnings: list[str]
 ) -> Fence:
     """Makes a new run in the store, PENDING under its first claim."""
     now = datetime.now(UTC)
@@ -217,7 +223,7 @@ def put_claim(
             n=1,
             action="submit",
             job=job.model_dump(mode="json"),
-            num_trials_expected=1,
+            num_trials_expected=1 if isinstance(job, TrainJob) else 0,
             code_sha256=code_sha256,
             submitted_at=now,
             created_at=now,
@@ -244,15 +250,26 @@ def _local_folder(uri: str) -> list[Path]:
 
 
 def _absolute(job: TrainJob, folder: Path) -> TrainJob:
-    """Makes a local data path mean the same wherever the worker's current folder is."""
-    path = job.data.path
-    if path is None or "://" in path:
-        return job
-    absolute = str((folder / Path(path).expanduser()).resolve())
-    return job.model_copy(update={"data": job.data.model_copy(update={"path": absolute})})
+    """Makes local paths mean the same wherever the worker's current folder is."""
+
+    def absolute(path: str | None) -> str | None:
+        if path is None or "://" in path:
+            return path
+        return str((folder / Path(path).expanduser()).resolve())
+
+    data, model = job.data, job.model
+    files = data.split.files.model_copy(
+        update={"validation": absolute(data.split.files.validation), "test": absolute(data.split.files.test)}
+    )
+    split = data.split.model_copy(update={"files": files})
+    if model.init_from is not None and "/" in model.init_from:  # a model's uri; else a run's id
+        model = model.model_copy(update={"init_from": absolute(model.init_from)})
+    return job.model_copy(
+        update={"data": data.model_copy(update={"path": absolute(data.path), "split": split}), "model": model}
+    )
 
 
-def _refuse_too_large(job: TrainJob, target: Target) -> None:
+def _refuse_too_large(job: Job, target: Target) -> None:
     """Refuses what this machine can never give, rather than let it wait for ever."""
     from dlcluster.cluster.local import running
 
@@ -269,7 +286,7 @@ def _refuse_too_large(job: TrainJob, target: Target) -> None:
         )
 
 
-def _refuse_unshared(job: TrainJob, uri: str) -> None:
+def _refuse_unshared(job: Job, uri: str) -> None:
     if not _local_folder(uri) or job.storage.shared:
         return
     raise UsageError(

@@ -18,7 +18,7 @@ from dlcluster.driver.claim import Claim, Stop, flush_seconds
 from dlcluster.driver.output import masked
 from dlcluster.driver.train import run_claim
 from dlcluster.errors import DlclusterError, ExitCode, StoreError
-from dlcluster.spec import TrainJob
+from dlcluster.spec import PredictJob, TrainJob, job_from_kept
 from dlcluster.store.fence import read_fence
 from dlcluster.store.objects import open_objects
 from dlcluster.store.schema import Row
@@ -116,17 +116,19 @@ def main(run_uri: str, number: str, secrets_key: str | None = None) -> ExitCode:
     os.environ.update(taken["store"])
     objects = open_objects(store)
     fence = read_fence(objects, run_id, int(number))
-    job = TrainJob.model_validate(fence.job)
+    job = job_from_kept(fence.job)
     secrets = taken["secrets"]
     # Both start now, while this process goes on reading and checking.
-    runner = _runner(job)
+    runner: Any = None if isinstance(job, PredictJob) else _runner(job)
     writer = ActorWriter(store, run_id, fence.n, taken["store"])
-    runner.call = {
+    call = {
         "store": store,
         "env": {**taken["store"], **job.env},
         "secrets": secrets,
         "writer": writer.handle,
     }
+    if runner is not None:
+        runner.call = call
     sender = Sender(writer.push, "driver")
 
     def log(text: str) -> None:
@@ -146,6 +148,21 @@ def main(run_uri: str, number: str, secrets_key: str | None = None) -> ExitCode:
         signal.signal(signal.SIGTERM, terminate)
 
     os.environ.update(job.env)
+    if isinstance(job, PredictJob):
+        from dlcluster.driver.predict import run_prediction
+        from dlcluster.driver.predict_ray import RayRunner
+
+        return run_prediction(
+            objects,
+            fence,
+            job,
+            writer=writer,
+            sender=sender,
+            runner=RayRunner(job.resources, call["env"], secrets, lambda line: sender.log("worker", line)),
+            say=say,
+            log=log,
+            on_claim=on_claim,
+        )
     return run_claim(
         objects,
         fence,

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dlcluster.errors import ExitCode, StoreError
+from dlcluster.spec import TrainJob
 from dlcluster.store.fence import newest_fence
 from dlcluster.store.state import RunState, stop_requested, write_state
 
 if TYPE_CHECKING:
-    from dlcluster.spec import TrainJob
+    from dlcluster.spec import Job
     from dlcluster.store.fence import Fence
     from dlcluster.store.objects import Objects
     from dlcluster.store.writer import Progress
@@ -71,9 +72,7 @@ class Claim:
         say: Takes a line for the driver's log.
     """
 
-    def __init__(
-        self, objects: Objects, fence: Fence, job: TrainJob, writer: Writer, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, objects: Objects, fence: Fence, job: Job, writer: Writer, say: Callable[[str], None]) -> None:
         self.objects, self.fence, self.job, self.writer, self.say = objects, fence, job, writer, say
         self.stop: Stop | None = None
         self.began = time.monotonic()
@@ -190,8 +189,8 @@ class Claim:
                 heartbeat_seconds=self._promise,
                 attempt=self._attempt,
                 epoch=int(row.get("epoch") or 0),
-                num_epochs=self.job.training.epochs,
-                metric=self.job.checkpoint.metric,
+                num_epochs=self.job.training.epochs if isinstance(self.job, TrainJob) else 0,
+                metric=self.job.checkpoint.metric if isinstance(self.job, TrainJob) else None,
                 dashboard=self.fence.address,
             )
         write_state(self.objects, self.fence.run_id, self.fence.n, state)

@@ -16,12 +16,13 @@ from dlcluster.driver.check import check_components
 from dlcluster.driver.claim import Claim, Stop, flush_seconds
 from dlcluster.driver.train import run_claim
 from dlcluster.errors import ExitCode, StoreError
+from dlcluster.spec import PredictJob
 from dlcluster.store.sender import Sender
 from dlcluster.store.writer import Ack, RunWriter
 from dlcluster.training.ended import Attempt, TrialEnded
 
 if TYPE_CHECKING:
-    from dlcluster.spec import TrainJob
+    from dlcluster.spec import Job
     from dlcluster.store.fence import Fence
     from dlcluster.store.objects import Objects
     from dlcluster.store.schema import Row
@@ -74,7 +75,7 @@ class _LocalRunner:
 def run_local(
     objects: Objects,
     fence: Fence,
-    job: TrainJob,
+    job: Job,
     *,
     folder: Path,
     env: Mapping[str, str],
@@ -112,6 +113,21 @@ def run_local(
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, interrupt)
 
+    if isinstance(job, PredictJob):
+        from dlcluster.driver.predict import run_prediction
+        from dlcluster.driver.predict_here import HereRunner
+
+        return run_prediction(
+            objects,
+            fence,
+            job,
+            writer=writer,
+            sender=sender,
+            runner=HereRunner(gpu=job.resources.gpus_per_worker > 0),
+            say=log_and_say,
+            log=log,
+            on_claim=on_claim,
+        )
     return run_claim(
         objects,
         fence,

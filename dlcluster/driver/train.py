@@ -89,7 +89,7 @@ def run_claim(
             return ExitCode.UNREACHABLE
         if trial is not None:
             sender.send("trials", _trial_row(trial, ended, started_at, claim))
-        state, reason, code = _verdict(ended, stop)
+        state, reason, code = verdict(ended, stop)
         say(f"{state}{f': {reason}' if reason else ''}")
         outcome = Outcome(
             state=state,
@@ -105,7 +105,7 @@ def run_claim(
         )
         try:
             sender.close()  # as long as it takes: with the store away, rows wait for it
-            _seal(objects, fence, outcome, writer, say)
+            seal_patiently(objects, fence, outcome, writer, say)
         except Superseded as error:
             say(str(error))
             return ExitCode.UNREACHABLE
@@ -156,7 +156,13 @@ def _attempts(
         claim.say(f"attempt {number} ended: {ended.reason}; starting again from the newest checkpoint")
 
 
-def _verdict(ended: TrialEnded, stop: Stop | None) -> tuple[str, str | None, ExitCode]:
+def verdict(ended: TrialEnded, stop: Stop | None) -> tuple[str, str | None, ExitCode]:
+    """Returns state, reason and exit code of a run whose last attempt ended so.
+
+    Args:
+        ended: How it ended.
+        stop: Why the run was to stop, if it was.
+    """
     if ended.state == "SUCCEEDED":
         return "SUCCEEDED", ended.reason, ExitCode.SUCCEEDED
     if stop is not None:
@@ -184,8 +190,15 @@ def _trial_row(trial: Trial, ended: TrialEnded, started_at: datetime, claim: Cla
     }
 
 
-def _seal(objects: Objects, fence: Fence, outcome: Outcome, writer: Writer, say: Callable[[str], None]) -> None:
-    """Seals; with the store away for a while, waits for it rather than lose a run."""
+def seal_patiently(
+    objects: Objects, fence: Fence, outcome: Outcome, writer: Writer, say: Callable[[str], None]
+) -> None:
+    """Seals; with the store away for a while, waits for it rather than lose a run.
+
+    Raises:
+        Superseded: A later claim owns the run.
+        StoreError: The store was away for an hour.
+    """
     with contextlib.suppress(StoreError):  # nothing but a few lines of the log can still wait in it
         writer.close()
     deadline = time.monotonic() + SEAL_WITHIN_SECONDS

@@ -75,8 +75,8 @@ def test_a_group_alone_shows_its_help(path: tuple[str, ...], here: Run) -> None:
 def test_help_lists_the_verbs_in_the_order_of_a_days_work(here: Run) -> None:
     listed = here("--help").out.partition("Commands:\n")[2].partition("\n\n")[0]
     assert [line.split()[0] for line in listed.splitlines()] == [
-        "submit", "validate", "schema", "list", "show", "logs", "stop", "resume", "results", "models", "datasets",
-        "cluster",
+        "submit", "validate", "schema", "list", "show", "logs", "stop", "resume", "results", "predict", "models",
+        "datasets", "cluster",
     ]  # fmt: skip
 
 
