@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 fuzz: $(VENV)/installed-dev
 	FUZZ=20 $(BIN)/python -m pytest tests/spec/test_spec_properties.py tests/store/test_rows.py
 
-.PHONY: run test fuzz test-deps lint format perf clean
+.PHONY: run test fuzz test-deps lint format perf repro clean
 
 run: $(VENV)/installed
 	$(BIN)/dlcluster submit jobs/lstm.yaml
@@ -33,6 +33,10 @@ format: $(VENV)/installed-dev
 
 perf: $(VENV)/installed-dev
 	$(BIN)/python -m tests.perf
+
+# Jobs with a published figure, ours beside it. DATA says where the data sets lie; ROWS picks some, such as ROWS=etth1.
+repro: $(VENV)/installed-dev
+	$(BIN)/python -m tests.repro $(ROWS)
 
 # System packages that the fullest tests want; tests that lack them are skipped and say so. Needs root and apt.
 # Today's tests need none: Ray, moto's S3 and DuckDB come by pip.

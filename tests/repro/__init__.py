@@ -1,0 +1,1 @@
+"""Our results held against published ones: ``make repro``."""
