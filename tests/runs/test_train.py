@@ -63,7 +63,8 @@ def test_your_own_model_data_loss_and_metric(submit: Submit) -> None:
     run = submit("jobs/own.yaml", "training.epochs=3")
     run.wait(120)
     (trial,) = trial_rows(run.objects, run.run_id)
-    assert set(trial["metrics"]) == {"test_loss", "test_mae", "test_rmse", "test_worst_error"}
+    names = ("loss", "mae", "mape", "mse", "r2", "rmse", "worst_error")
+    assert set(trial["metrics"]) == {f"test_{name}" for name in names}
     assert trial["metrics"]["test_mae"] < trial["baseline"]["test_mae"]
 
 
